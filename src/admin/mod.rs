@@ -155,7 +155,7 @@ fn starting() -> Response {
 /// `POST /invalidate?key=<key or glob>`
 async fn invalidate(State(admin): State<Admin>, Query(which): Query<Which>) -> Response {
     match admin.readiness.owned() {
-        Some(owned) => format!("{}\n", owned.invalidate(which.key.as_bytes(), "admin")).into_response(),
+        Some(owned) => format!("{}\n", owned.invalidate_everywhere(which.key.as_bytes(), "admin")).into_response(),
         None => starting(),
     }
 }

@@ -8,27 +8,36 @@ use tokio::task::JoinSet;
 
 use crate::admin::Readiness;
 use crate::cache;
-use crate::dispatch::Owned;
-use crate::store::{Change, OnChange, Standing, Store};
+use crate::dispatch::{ModeOrders, Owned, Which};
+use crate::store::{Change, OnChange, Standing, Store, Word};
 use crate::telemetry::metrics::{AppMetrics, PanicMetrics};
 use crate::telemetry::{LastingPart, Metrics, lasting};
 
 /// The mappings that changes of the store are applied to: one set of them, or two while a reload replaces one by the
 /// other.
-#[derive(Debug, Default)]
-pub(super) struct Audience(Mutex<Vec<Arc<Owned>>>);
+#[derive(Debug)]
+pub(super) struct Audience {
+    members: Mutex<Vec<Arc<Owned>>>,
+    /// Where other modes are asked for.
+    orders: ModeOrders,
+}
 
 impl Audience {
+    /// Nobody yet.
+    pub(super) fn new(orders: ModeOrders) -> Self {
+        Self { members: Mutex::default(), orders }
+    }
+
     /// From now on changes are applied to `owned`, too.
     pub(super) fn join(&self, owned: Arc<Owned>) {
-        let mut members = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
         members.push(owned);
         Self::follow(&members);
     }
 
     /// From now on changes are applied to `owned` only.
     pub(super) fn only(&self, owned: &Arc<Owned>) {
-        let mut members = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
         members.retain(|member| Arc::ptr_eq(member, owned));
         Self::follow(&members);
     }
@@ -41,8 +50,23 @@ impl Audience {
     }
 
     fn tell(&self, change: &Change) {
-        let members = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let members = self.members.lock().unwrap_or_else(PoisonError::into_inner).clone();
         members.iter().for_each(|owned| owned.apply(change.clone()));
+    }
+
+    /// Does what another sidecar has been asked.
+    fn obey(&self, word: Word) {
+        match word {
+            Word::Mode { mapping, mode, percent } => {
+                self.orders.pass_on(mapping.map_or(Which::All, Which::One), mode, percent);
+            }
+            Word::Invalidate(keys) => {
+                let members = self.members.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                for owned in members {
+                    owned.invalidate(keys.as_bytes(), "command");
+                }
+            }
+        }
     }
 }
 
@@ -55,9 +79,13 @@ pub(super) fn of_store(
     readiness: &Arc<Readiness>,
 ) {
     let (watched, audience, informed) = (store.clone(), audience.clone(), readiness.clone());
+    let heard = store.clone();
     let on_change: OnChange = Arc::new(move |change| {
         informed.feed_told(&change);
-        audience.tell(&change);
+        match &change {
+            Change::Word(word) => heard.hear(word).into_iter().for_each(|word| audience.obey(word)),
+            change => audience.tell(change),
+        }
     });
     let panics = &metrics.panics;
     tasks.spawn(lasting(LastingPart::ChangeFeed, panics.clone(), async move || watched.watch(on_change.clone()).await));

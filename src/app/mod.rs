@@ -7,6 +7,7 @@ mod check;
 mod commands;
 mod descriptors;
 mod looking;
+mod modes;
 mod reading;
 mod reload;
 mod replay;
@@ -21,6 +22,7 @@ use std::time::Duration;
 use sd_notify::NotifyState;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
 
 pub use check::{Asks, Failure, check};
 pub use commands::{cleared, commands, refused};
@@ -100,6 +102,8 @@ async fn serve(
     serving.accept(&sidecar.metrics.panics);
     supervisor::tell(NotifyState::Ready);
     let mut served = Ok(());
+    let mut mirrored = tokio::time::interval(MIRROR_EVERY);
+    mirrored.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             signal = signals.next() => match signal {
@@ -107,6 +111,8 @@ async fn serve(
                 Signal::Reload if reload(sidecar, &serving, signals, &reread).await => {}
                 Signal::Reload => break,
             },
+            Some(order) = sidecar.ordered() => sidecar.obey(&serving, order).await,
+            _ = mirrored.tick() => sidecar.mirror(&serving).await,
             Some(arrived) = coming.join_next() => match begin::whole(arrived) {
                 Ok(new) => sidecar.arrive(&serving, new).await,
                 Err(failure) => {
@@ -142,6 +148,9 @@ async fn reload(sidecar: &mut Sidecar, serving: &Serving, signals: &mut Signals,
     }
     true
 }
+
+/// How often what was written is brought to the upstream, of mappings that are mirrored.
+const MIRROR_EVERY: Duration = Duration::from_millis(500);
 
 /// The least that what comes after the clients may take. Together with the default of `server.shutdown_timeout` it is
 /// shorter than the ten seconds after which `docker stop` kills.

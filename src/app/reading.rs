@@ -8,9 +8,9 @@ use super::descriptors;
 use crate::access::{Access, Token};
 use crate::command::suggestion;
 use crate::config::{Config, Faults, Loaded, OnLoss, Ping, Settings, TlsVerify, Upstream};
-use crate::dispatch::Owned;
+use crate::dispatch::{ModeOrders, Owned};
 use crate::inspect::About;
-use crate::mapping::Mappings;
+use crate::mapping::{Mappings, Modes};
 use crate::quota::{Allowance, Whose};
 use crate::route::Router;
 use crate::server::{Edition, server_config};
@@ -147,16 +147,18 @@ impl Reading {
     }
 
     /// The edition for clients, over these definitions and this cache.
-    pub(super) fn edition(&self, owned: &Arc<Owned>) -> Edition {
+    pub(super) fn edition(&self, owned: &Arc<Owned>, modes: &Arc<Modes>, orders: &ModeOrders) -> Edition {
         let settings = &self.config.settings;
         let kinds = owned.mappings.list.iter().map(|mapping| mapping.kind).collect();
         let router = Router::new(owned.mappings.keyspace.clone(), kinds, &settings.security.deny);
+        let router = router.in_modes(modes.clone());
         let router = if settings.server.ping == Ping::Upstream { router.passing_pings_on() } else { router };
         Edition {
             router: Arc::new(if settings.upstream.url.is_empty() { router.in_front_of_private() } else { router }),
             owned: owned.clone(),
             access: self.access.clone(),
             about: self.about.clone(),
+            modes: orders.clone(),
             policy: Policy {
                 limits: Arc::new(descriptors::make_room(settings)),
                 resubscribes: settings.pubsub.on_loss == OnLoss::Restore,

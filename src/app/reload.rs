@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinSet;
 
 use super::background::{self, Audience};
@@ -13,7 +14,8 @@ use super::serving::Serving;
 use crate::admin::Readiness;
 use crate::cache;
 use crate::config::{self, Loaded, MappingConfig, Settings};
-use crate::dispatch::Owned;
+use crate::dispatch::{ModeOrder, ModeOrders, Owned};
+use crate::mapping::Modes;
 use crate::server::Edition;
 use crate::telemetry::audit::AuditLine;
 use crate::telemetry::metrics::Outcome;
@@ -38,6 +40,12 @@ pub(super) struct Sidecar {
     pub(super) audience: Arc<Audience>,
     /// What `/readyz` answers, which must know them, too.
     pub(super) readiness: Arc<Readiness>,
+    /// The modes of its mappings.
+    pub(super) modes: Arc<Modes>,
+    /// Why what was written could not be brought to the upstream, at the last attempt.
+    pub(super) unmirrored: Option<String>,
+    /// Where clients ask for other modes, and where that comes.
+    orders: (ModeOrders, UnboundedReceiver<ModeOrder>),
 }
 
 impl Sidecar {
@@ -49,9 +57,31 @@ impl Sidecar {
         metrics: Arc<Metrics>,
         tasks: JoinSet<()>,
     ) -> Self {
-        let (audience, Built { owned, tasks: beside }) = (Arc::new(Audience::default()), built);
+        let (orders, Built { owned, tasks: beside }) = (ModeOrders::channel(), built);
+        let audience = Arc::new(Audience::new(orders.0.clone()));
         audience.join(owned.clone());
-        Self { reading, owned, beside: Some(beside), background: JoinSet::new(), metrics, tasks, audience, readiness }
+        let modes = Arc::new(Modes::configured(&owned.mappings.list));
+        let background = JoinSet::new();
+        let beside = Some(beside);
+        let unmirrored = None;
+        let sidecar =
+            Self { reading, owned, beside, background, metrics, tasks, audience, readiness, modes, unmirrored, orders };
+        sidecar.show_modes();
+        sidecar
+    }
+
+    /// The next order for other modes.
+    pub(super) async fn ordered(&mut self) -> Option<ModeOrder> {
+        self.orders.1.recv().await
+    }
+
+    /// The edition for clients, over the definitions and cache in force.
+    pub(super) fn edition_in(&self, modes: &Arc<Modes>) -> Edition {
+        self.edition(&self.owned, modes)
+    }
+
+    fn edition(&self, owned: &Arc<Owned>, modes: &Arc<Modes>) -> Edition {
+        self.reading.edition(owned, modes, &self.orders.0)
     }
 
     /// Starts what runs beside them; without a store that is little.
@@ -74,7 +104,7 @@ impl Sidecar {
         new.cache.wait_for(&old.cache);
         self.audience.join(new.clone());
         let still = new.reloader.inherit(&old.reloader).await;
-        serving.adopt(self.reading.edition(&new)).await;
+        serving.adopt(self.edition(&new, &self.modes)).await;
         drop(still);
         new.cache.inherit(&old.cache).await;
         self.audience.only(&new);
@@ -138,9 +168,11 @@ impl Sidecar {
         reading.inherit(&self.reading);
         self.owned.cache.limit(&reading.mappings);
         reading.show_limits(&self.metrics.cache.limits);
-        let edition = reading.edition(successor.as_ref().map_or(&self.owned, |new| &new.owned));
+        let modes = self.inherited_modes(&reading.mappings.list);
         let in_force = old.settings.clone();
         self.reading = reading;
+        let edition = self.edition(successor.as_ref().map_or(&self.owned, |new| &new.owned), &modes);
+        self.modes = modes;
         self.metrics.cache.slow.configure(&self.reading.config.settings.slowlog);
         if let Err(error) = self.metrics.audit.configure(&self.reading.config.settings.audit) {
             tracing::error!(%error, "the audit log cannot be opened again; what is written goes where it went before");
@@ -159,6 +191,8 @@ impl Sidecar {
                 self.owned.reloader.request_all(true);
             }
         }
+        self.show_modes();
+        self.change_over(serving, self.modes.all_configured(), None).await;
         if let Some(topology) = topology {
             serving.upstream.move_to(topology);
         }

@@ -34,7 +34,7 @@ impl Serving {
         passed: &mut Passed,
     ) -> Result<Self, Failure> {
         sidecar.reading.show_limits(&sidecar.metrics.cache.limits);
-        let edition = sidecar.reading.edition(&sidecar.owned);
+        let edition = sidecar.edition_in(&sidecar.modes);
         let (metrics, tasks) = (sidecar.metrics.clone(), &mut sidecar.tasks);
         let settings = &sidecar.reading.config.settings.clone();
         let listeners = bind_all(&settings.server, passed).await?;

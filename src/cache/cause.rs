@@ -49,6 +49,7 @@ pub enum Cause {
     TriggerFailed,
     Schema,
     Reload,
+    Mode,
     Stale,
     WriteRefused,
 }
@@ -69,6 +70,7 @@ impl Cause {
             Self::TriggerFailed => "trigger_failed",
             Self::Schema => "schema",
             Self::Reload => "reload",
+            Self::Mode => "mode",
             Self::Stale => "stale",
             Self::WriteRefused => "write_refused",
         }
@@ -91,6 +93,7 @@ impl Cause {
             Self::TriggerFailed => "a change trigger could not tell which keys had changed",
             Self::Schema => "the schema of its tables has changed",
             Self::Reload => "the configuration was reloaded, or the tables were to be read again",
+            Self::Mode => "its mapping has another mode",
             Self::Stale => "the verifier found that the store holds something else",
             Self::WriteRefused => "the store refuses a deferred write of it",
         };

@@ -15,6 +15,7 @@ mod cause;
 mod deferred;
 mod entry;
 mod invalidation;
+mod leaving;
 mod looks;
 mod memory;
 mod parts;

@@ -35,6 +35,7 @@ impl Cache {
         old.writes_ended().await;
         old.write_behind.save_changing(&self.write_behind, LAST_SAVING).await;
         old.write_behind.hand_over(&self.write_behind).await;
+        self.give_back_written(old.take_written(usize::MAX, |_| true));
         old.flush_all();
         self.memory.handover.open();
     }

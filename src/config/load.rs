@@ -65,7 +65,7 @@ pub fn read(name: &str, text: &str, environment: impl Iterator<Item = (OsString,
 }
 
 /// The keys that only `[[caches]]` have.
-const OF_CACHES: [&str; 15] = [
+const OF_CACHES: [&str; 16] = [
     "ttl",
     "renew",
     "stale_while_revalidate",
@@ -81,6 +81,7 @@ const OF_CACHES: [&str; 15] = [
     "load_rate",
     "load_burst",
     "loads",
+    "mirror",
 ];
 /// The keys that only `[[definitions]]` have.
 const OF_DEFINITIONS: [&str; 1] = ["file"];

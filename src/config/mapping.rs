@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::Rate;
+use super::{Mode, Rate};
 
 /// The Redis type that a mapping shows its rows as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -136,14 +136,18 @@ impl MappingConfig {
             load_rate: None,
             load_burst: None,
             loads: None,
+            mode: Mode::default(),
+            percent: 0,
+            mirror: false,
         }
     }
 
-    /// True when both say the same, wherever they stand, but for limits: those change while the mapping is served.
+    /// True when both say the same, wherever they stand, but for limits and modes: those change while the mapping is
+    /// served.
     #[must_use]
     pub fn is_same(&self, other: &Self) -> bool {
-        let Self { path, load_rate, load_burst, loads, .. } = other.clone();
-        Self { path, load_rate, load_burst, loads, ..self.clone() } == *other
+        let Self { path, load_rate, load_burst, loads, mode, percent, .. } = other.clone();
+        Self { path, load_rate, load_burst, loads, mode, percent, ..self.clone() } == *other
     }
 }
 
@@ -219,4 +223,18 @@ pub struct MappingConfig {
     pub load_burst: Option<u32>,
     /// Caches: commands for which keys are loaded from the store at the same time, at most.
     pub loads: Option<u32>,
+    /// Who answers for its keys.
+    #[serde(default)]
+    pub mode: Mode,
+    /// For so many of a hundred keys, by their names; the others are the upstream's.
+    #[serde(default = "every")]
+    pub percent: u8,
+    /// Caches: what was written is brought to the upstream, so that it is there when the mapping is switched off.
+    #[serde(default)]
+    pub mirror: bool,
+}
+
+/// All keys.
+const fn every() -> u8 {
+    100
 }

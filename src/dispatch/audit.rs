@@ -47,7 +47,7 @@ const LOOKS: [&str; 26] = [
 const CODE_LOOKS: [&str; 6] = ["debug", "dump", "exists", "help", "list", "stats"];
 
 /// The subcommands of HEARTHSIDE that change something.
-const ACTS: [&str; 4] = ["INVALIDATE", "PAUSE", "RELOAD", "RESUME"];
+const ACTS: [&str; 5] = ["INVALIDATE", "MODE", "PAUSE", "RELOAD", "RESUME"];
 
 impl Services {
     /// The same as `answer_routed`, with a line in the audit log where one is due.
@@ -94,8 +94,8 @@ impl Services {
         let written = match route {
             Route::Cached(key, Verb::Write(_) | Verb::Expire(_)) => vec![key.at],
             Route::Cached(..) | Route::Definition(..) | Route::Attack => return None,
-            // They are routed again when the upstream has been asked.
-            Route::Unproven | Route::Unknown(_) => return None,
+            // They are routed again when the upstream has been asked, or a mapping has changed over.
+            Route::Unproven | Route::Unknown(_) | Route::Held => return None,
             Route::NotAnswered(key) => self.owned_among(Some(key.spec), request),
             Route::Split(keys) if keys.split == Split::Remove => {
                 keys.keys.iter().filter(|key| key.holder != Holder::Upstream).map(|key| key.at).collect()
@@ -122,7 +122,7 @@ impl Services {
         let mut owned = Vec::new();
         if let Some(spec) = spec.filter(|spec| spec.flags.write) {
             request.each_key(spec, |at| {
-                if self.owned.mappings.keyspace.owner(request.arg(at)).is_some() {
+                if self.router.owner(request.arg(at)).is_some() {
                     owned.push(at);
                 }
             });
@@ -145,7 +145,9 @@ impl Services {
     fn note_of_admin(&self, session: &Session, request: &Request<'_>, route: &Route) -> Option<AuditNote> {
         let acts = match route {
             Route::Hearthside => {
-                ACTS.iter().any(|act| request.is(1, act)) || request.is(1, "SLOWLOG") && request.is(2, "RESET")
+                let is_look = request.is(1, "MODE") && request.len() == 2;
+                let acts = ACTS.iter().any(|act| request.is(1, act)) && !is_look;
+                acts || request.is(1, "SLOWLOG") && request.is(2, "RESET")
             }
             Route::Local(Local::ClientKill | Local::ClientUnblock, _) => true,
             Route::Local(..) => false,
@@ -196,7 +198,7 @@ fn fields<'r>(command: &str, request: &'r Request<'_>) -> impl Iterator<Item = &
 /// What of its arguments says what a command of administration is about, and is no secret.
 fn about<'r>(command: &str, request: &'r Request<'_>) -> impl Iterator<Item = &'r [u8]> + use<'r> {
     let (step, most) = match command {
-        "CLIENT KILL" | "CLIENT UNBLOCK" | "ACL DELUSER" => (1, usize::MAX),
+        "CLIENT KILL" | "CLIENT UNBLOCK" | "ACL DELUSER" | "HEARTHSIDE MODE" => (1, usize::MAX),
         "CONFIG SET" => (2, usize::MAX),
         "ACL SETUSER" | "FUNCTION DELETE" | "HEARTHSIDE PAUSE" => (1, 1),
         _ => (1, 0),

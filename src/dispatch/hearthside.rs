@@ -4,15 +4,16 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
-use super::{Flow, Services, error_reply};
+use super::{Flow, Services, Which, error_reply};
 use crate::command::Request;
+use crate::config::Mode;
 use crate::errors;
 use crate::inspect::{Fact, Sight, Top};
 use crate::resp::number::parse_i64;
 use crate::resp::{Proto, encode};
 use crate::upstream::LONGEST_PAUSE;
 
-const HELP: [&str; 21] = [
+const HELP: [&str; 25] = [
     "HEARTHSIDE <subcommand> [<arg> ...]. Subcommands are:",
     "EXPLAIN <key> [PLAN]",
     "    Who owns a key, what is known of it and why it was last forgotten; PLAN: how the store would load it.",
@@ -20,6 +21,8 @@ const HELP: [&str; 21] = [
     "    Forget cached keys; load matching definitions again. Answers how many.",
     "MAPPINGS",
     "    What is in memory of each mapping, and what has happened to it.",
+    "MODE [<mapping>|ALL <off|shadow|on> [<percent>]]",
+    "    Who answers for the keys of a mapping, until a restart or SIGHUP; alone: the modes in force.",
     "PAUSE [<milliseconds>]",
     "    Hold commands for the upstream back, for at most so long (default 30000, an hour at most).",
     "    Answers when none is under way.",
@@ -27,6 +30,8 @@ const HELP: [&str; 21] = [
     "    Look at the schema again, and load all definitions again, in the background.",
     "RESUME",
     "    Let commands go on.",
+    "SHADOW [<mapping>]",
+    "    The last 200 differences between the upstream and the store, of mappings in the mode shadow.",
     "SLOWLOG [<count>|RESET]",
     "    The last commands, loads and writes that were slow (slowlog.commands, slowlog.store).",
     "STATUS",
@@ -46,7 +51,7 @@ pub(super) fn answer(services: &Services, proto: Proto, request: &Request<'_>, o
     let owned = &services.owned;
     match request.len() {
         3 if request.is(1, "INVALIDATE") => {
-            encode::int(out, owned.invalidate(request.arg(2), "command") as i64);
+            encode::int(out, owned.invalidate_everywhere(request.arg(2), "command") as i64);
         }
         3 if request.is(1, "EXPLAIN") => Fact::of(&services.subject().explain(request.arg(2))).reply(proto, out),
         4 if request.is(1, "EXPLAIN") && request.is(3, "PLAN") => return plan(services, proto, request),
@@ -60,7 +65,13 @@ pub(super) fn answer(services: &Services, proto: Proto, request: &Request<'_>, o
             encode::simple(out, "OK");
         }
         2 if request.is(1, "MAPPINGS") => Fact::of(&services.subject().mapping_facts()).reply(proto, out),
+        2 if request.is(1, "MODE") => Fact::of(&services.subject().modes()).reply(proto, out),
+        4 | 5 if request.is(1, "MODE") => return mode(services, proto, request, out),
         2 if request.is(1, "STATUS") => Fact::of(&services.subject().status()).reply(proto, out),
+        2 | 3 if request.is(1, "SHADOW") => {
+            let mapping = (request.len() == 3).then(|| String::from_utf8_lossy(request.arg(2)));
+            Fact::of(&services.subject().mismatches(mapping.as_deref())).reply(proto, out);
+        }
         2 | 3 if request.is(1, "SLOWLOG") => slowlog(services, proto, request, out),
         2 if request.is(1, "TOP") => top(services, proto, b"reads", out),
         3 if request.is(1, "TOP") => top(services, proto, request.arg(2), out),
@@ -92,6 +103,29 @@ fn top(services: &Services, proto: Proto, name: &[u8], out: &mut BytesMut) {
         Some(top) => Fact::of(&services.subject().top(top, Sight::Keys)).reply(proto, out),
         None => encode::error(out, errors::hearthside::UNKNOWN_SUBCOMMAND),
     }
+}
+
+/// Other modes are asked for; answers when they are in force.
+fn mode(services: &Services, proto: Proto, request: &Request<'_>, out: &mut BytesMut) -> Flow {
+    let percent = (request.len() == 5).then(|| parse_i64(request.arg(4)).and_then(|of| u8::try_from(of).ok()));
+    let (Some(mode), true) = (Mode::named(request.arg(3)), percent.is_none_or(|of| of.is_some_and(|of| of <= 100)))
+    else {
+        encode::error(out, errors::hearthside::NO_MODE);
+        return Flow::Answered;
+    };
+    let which = match request.is(2, "ALL") {
+        true => Which::All,
+        false => Which::One(String::from_utf8_lossy(request.arg(2)).into_owned()),
+    };
+    let orders = services.modes.clone();
+    Flow::Later(Box::pin(async move {
+        let mut out = BytesMut::new();
+        match orders.give(which, mode, percent.flatten()).await {
+            Ok(facts) => Fact::of(&facts).reply(proto, &mut out),
+            Err(why) => encode::error(&mut out, why.as_deref().unwrap_or(errors::hearthside::ENDING)),
+        }
+        Ok(out.into())
+    }))
 }
 
 /// The store is asked how it would load a key.

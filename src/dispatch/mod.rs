@@ -10,6 +10,7 @@ mod info;
 mod info_clients;
 mod info_nodes;
 pub mod listing;
+mod modes;
 mod monitored;
 mod newest;
 mod ordinary;
@@ -19,6 +20,7 @@ mod reading;
 mod refusal;
 mod reply_room;
 mod rights;
+mod shadow;
 mod spread;
 mod timed;
 mod traced;
@@ -35,6 +37,7 @@ pub use call::{wrong_arity, wrong_exec};
 pub(crate) use connection::client::end_wait;
 pub use connection::hello::greeted;
 use connection::{dedicated, subscribe};
+pub use modes::{ModeOrder, ModeOrders, Which};
 pub use newest::{EditionPlace, Newest};
 pub use owned::Owned;
 pub use owned::expire::{Living, answer_lived};
@@ -72,6 +75,8 @@ pub struct Services {
     pub access: Arc<Access>,
     /// Where and when the configuration was read.
     pub about: Arc<About>,
+    /// Where other modes of mappings are asked for.
+    pub modes: ModeOrders,
     /// What a client may cost.
     pub policy: Policy,
     /// Its place among those of its worker.
@@ -133,6 +138,8 @@ pub enum Exclusive {
     Far(OwnedRequest),
     /// A request about which the client has said whether it keeps what it reads.
     Opted(OwnedRequest),
+    /// A request for a mapping that is changing over to another mode: it is looked at again when that is done.
+    Held(OwnedRequest),
     /// A request over a pinned connection.
     Pinned(Pin, &'static Spec, OwnedRequest),
     /// A request of which the table does not know enough: over the client's own connection, or after the upstream has
@@ -170,7 +177,8 @@ impl Services {
     /// What can be looked into.
     fn subject(&self) -> Subject {
         let upstream = self.upstream.endpoint().clone();
-        self.owned.subject(self.about.clone(), upstream, self.clients.clone(), self.metrics.clone())
+        let subject = self.owned.subject(self.about.clone(), upstream, self.clients.clone(), self.metrics.clone());
+        subject.in_modes(self.router.modes.clone())
     }
 
     /// The newest of its worker's, if a reload of the configuration has brought one after this.
@@ -211,6 +219,10 @@ impl Services {
         session.to = To::Home;
         if self.upstream.is_cluster() && !session.is_resp2_subscriber() {
             route = destination::within(self, session, request, route);
+        }
+        if self.router.modes.looks_twice() {
+            route = self.unless_held(session, request, route);
+            self.shadow(session, request, &route);
         }
         if self.upstream.reads_from_replicas() {
             reading::note(&self.upstream, session, request, &route);
@@ -283,6 +295,7 @@ impl Services {
                 Flow::Upstream(self.lane(session).submit(run))
             }
             Route::Unproven => Flow::Exclusive(Exclusive::Prove(OwnedRequest::copy(request))),
+            Route::Held => Flow::Exclusive(Exclusive::Held(OwnedRequest::copy(request))),
             Route::Attack => {
                 if let Some(unlogged) = self.metrics.clients.logged.http.due() {
                     let client = &session.peer.addresses.0;

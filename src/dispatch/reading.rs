@@ -33,6 +33,7 @@ const fn writes(route: &Route) -> bool {
         | Route::Cached(..)
         | Route::NotAnswered(_)
         | Route::Unproven
+        | Route::Held
         | Route::Attack
         | Route::Refused(_) => false,
     }

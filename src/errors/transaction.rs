@@ -1,8 +1,8 @@
 //! Errors about MULTI, EXEC and what is queued between them. What begins with EXECABORT has done nothing.
 
-/// EXEC after a reload that changed the mappings, the client's rules or `security.deny`.
-pub const OUTDATED: &str =
-    "EXECABORT hearthside: the configuration was reloaded inside this transaction; nothing was done, send it again";
+/// EXEC after a reload that changed the mappings, the client's rules or `security.deny`, or after HEARTHSIDE MODE.
+pub const OUTDATED: &str = "EXECABORT hearthside: the configuration was reloaded inside this transaction, or a mapping \
+    has another mode; nothing was done, send it again";
 
 /// The upstream connection ended before this command was queued.
 pub const LOST: &str = "ERR hearthside: the upstream connection of this transaction was lost";

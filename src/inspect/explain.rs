@@ -6,7 +6,7 @@ use super::subject::Subject;
 use super::times;
 use crate::cache::{Held, KeyLook, Served, Trace};
 use crate::keys::Pattern;
-use crate::mapping::{Kind, Mapping};
+use crate::mapping::{Kind, Mapping, Setting};
 use crate::store::CurrentPlan;
 use crate::telemetry::clock::Tick;
 
@@ -18,6 +18,8 @@ pub struct Explanation {
     pub owner: &'static str,
     pub mapping: Option<String>,
     pub why: String,
+    pub mode: Option<&'static str>,
+    pub percent: Option<u8>,
     pub state: &'static str,
     pub is_told: Option<bool>,
     pub is_there: Option<bool>,
@@ -76,6 +78,14 @@ const fn state(held: Option<&Held>) -> &'static str {
     }
 }
 
+/// Why a key that a mapping's pattern matches is the upstream's.
+fn passes(setting: Setting) -> String {
+    match setting.mode.owns() {
+        true => format!("the mode holds for {} of a hundred keys, of which this is none", setting.percent),
+        false => format!("the mode of the mapping is '{}'", setting.mode.name()),
+    }
+}
+
 impl Subject {
     /// What is known of a key.
     #[must_use]
@@ -85,13 +95,19 @@ impl Subject {
             let why = self.why_upstream(key);
             return Explanation { key: text, owner: "upstream", why, state: "not known here", ..Default::default() };
         };
-        let name = mapping.pattern.text();
+        let (name, setting) = (mapping.pattern.text(), self.modes.setting(mapping.id));
         let owned = Explanation {
             key: text,
             mapping: Some(name.to_owned()),
             why: format!("the pattern '{name}' matches"),
+            mode: Some(setting.mode.name()),
+            percent: Some(setting.percent),
             ..Default::default()
         };
+        if !self.modes.owns(mapping.id, key) {
+            let why = format!("the pattern '{name}' matches, and {}", passes(setting));
+            return Explanation { owner: "upstream", why, state: "not known here", ..owned };
+        }
         match mapping.kind {
             Kind::Definition => self.definition(mapping, key, owned),
             Kind::Cache => self.cached(mapping, key, owned),

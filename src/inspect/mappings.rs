@@ -20,6 +20,8 @@ pub struct MappingFacts {
     pub source: String,
     pub write: &'static str,
     pub ttl_ms: Option<u64>,
+    pub mode: &'static str,
+    pub percent: u8,
     pub state: String,
     /// Whether changes of its rows are told.
     pub is_told: Option<bool>,
@@ -106,6 +108,7 @@ impl Subject {
         let (config, name) = (&mapping.config, mapping.pattern.text());
         let counts = self.metrics.mappings.of(name);
         let (errors, last_error) = counts.failures();
+        let setting = self.modes.setting(mapping.id);
         let facts = MappingFacts {
             mapping: name.to_owned(),
             kind: if mapping.kind == Kind::Definition { "definition" } else { "cached" },
@@ -113,6 +116,8 @@ impl Subject {
             source: source(config),
             write: write_name(config.write),
             ttl_ms: config.ttl.map(millis),
+            mode: setting.mode.name(),
+            percent: setting.percent,
             state: self
                 .definitions
                 .unloaded(mapping.id)

@@ -28,6 +28,7 @@ pub struct Status {
     pub mappings: usize,
     pub mappings_not_up: usize,
     pub mappings_not_told: usize,
+    pub not_wholly_on: Vec<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -175,6 +176,7 @@ impl Subject {
             mappings: self.mappings.list.len(),
             mappings_not_up: self.mappings.list.iter().filter(|mapping| !self.is_up(mapping)).count(),
             mappings_not_told: self.cached_plans().filter(|plan| !plan.is_watched()).count(),
+            not_wholly_on: self.not_wholly_on(),
         }
     }
 

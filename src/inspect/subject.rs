@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::cache::Cache;
 use crate::clients::Registry;
 use crate::definitions::Definitions;
-use crate::mapping::Mappings;
+use crate::mapping::{Mappings, Modes};
 use crate::store::Store;
 use crate::telemetry::Metrics;
 use crate::telemetry::clock::{Tick, UnixMs};
@@ -18,6 +18,8 @@ pub struct Subject {
     pub about: Arc<About>,
     /// The mappings in force.
     pub mappings: Arc<Mappings>,
+    /// Their modes.
+    pub modes: Arc<Modes>,
     /// Their definitions.
     pub definitions: Arc<Definitions>,
     /// Their cached keys.
@@ -30,6 +32,14 @@ pub struct Subject {
     pub clients: Arc<Registry>,
     /// What has been counted.
     pub metrics: Arc<Metrics>,
+}
+
+impl Subject {
+    /// The same, whose mappings are in these modes.
+    #[must_use]
+    pub fn in_modes(self, modes: Arc<Modes>) -> Self {
+        Self { modes, ..self }
+    }
 }
 
 /// The program, and one reading of its configuration.

@@ -32,11 +32,13 @@ impl Keyspace {
         self.matcher.owner(key)
     }
 
-    /// A mapping that owns keys which SORT may look up by `pattern`.
+    /// A mapping whose keys SORT may look up by `pattern`, among those that `is_meant`.
     #[must_use]
-    pub fn looked_up(&self, pattern: &[u8]) -> Option<MappingId> {
+    pub fn looked_up(&self, pattern: &[u8], is_meant: impl Fn(MappingId) -> bool) -> Option<MappingId> {
         let keys = Pattern::of_sort(pattern)?;
-        self.patterns.iter().position(|pattern| pattern.overlaps(&keys)).map(MappingId::new)
+        let mut overlapping =
+            (0..self.patterns.len()).filter(|at| self.patterns[*at].overlaps(&keys)).map(MappingId::new);
+        overlapping.find(|mapping| is_meant(*mapping))
     }
 
     /// True when every key is a pass-through key.

@@ -7,8 +7,10 @@ mod keyspace;
 mod matcher;
 mod pattern;
 mod radix;
+mod share;
 
 pub use glob::{glob_covers, glob_match, only_text};
 pub use id::MappingId;
 pub use keyspace::Keyspace;
 pub use pattern::{Pattern, PatternError, PlaceholderKind};
+pub use share::share_of;

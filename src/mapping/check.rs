@@ -131,9 +131,10 @@ impl Check<'_> {
         self.require(!deletes_rows || has_table, "delete", "\"row\" needs a table whose rows can be deleted");
     }
 
-    /// How much of it is loaded.
+    /// How much of it is loaded, and owned.
     fn limits(&mut self) {
         let block = self.block;
+        self.require(block.percent <= 100, "percent", "must be at most 100; it is a part of the keys");
         self.require(block.loads != Some(0), "loads", AT_LEAST_ONE);
         let has_rate = block.load_burst.is_none() || block.load_rate.is_some();
         self.require(has_rate, "load_burst", "is what may come at once where load_rate is given");

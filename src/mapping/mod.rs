@@ -2,12 +2,14 @@
 //! Pure; knows patterns, never the store.
 
 mod check;
+mod modes;
 
 use std::collections::BTreeMap;
 
 use crate::config::{Config, Faults, MappingConfig, Shape};
 use crate::keys::{Keyspace, MappingId, Pattern};
 use check::check;
+pub use modes::{Modes, Setting};
 
 /// How a mapping's keys are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -40,6 +40,11 @@ impl Record {
         (0..self.len()).filter_map(|at| Some((self.part_name(at), self.part(self.name(at), at)?)))
     }
 
+    /// The same with the fields' names as they are; a name means nothing where there are none.
+    pub fn named_parts(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        (0..self.len()).filter_map(|at| Some((self.name(at), self.part(self.name(at), at)?)))
+    }
+
     fn part_name(&self, at: usize) -> String {
         match self.shape {
             Shape::Hash | Shape::Set => String::from_utf8_lossy(self.name(at)).into_owned(),

@@ -17,10 +17,12 @@ pub use owned::{Holder, OwnedKey, SplitKey, SplitKeys};
 pub use refusal::Refusal;
 pub use spread::{Joint, Reach, Spread};
 
+use std::sync::Arc;
+
 use crate::command::{self, Request, Source, Spec};
 use crate::errors;
 use crate::keys::{Keyspace, MappingId};
-use crate::mapping::Kind;
+use crate::mapping::{Kind, Modes};
 use crate::record::{Answer, Verb, verb_of};
 use crate::telemetry::metrics::RouteLabel;
 use classes::{Class, class_of, learned_class};
@@ -56,6 +58,8 @@ pub enum Route {
     Unproven,
     /// An HTTP request: the client is closed, as Redis does, before it closes a connection that others share.
     Attack,
+    /// Looked at again when a mapping of its keys has changed over to another mode.
+    Held,
     /// Answered with this error.
     Refused(Refusal),
 }
@@ -66,7 +70,9 @@ impl Route {
     #[inline]
     pub const fn label(&self) -> RouteLabel {
         match self {
-            Self::Local(..) | Self::Hearthside | Self::Transaction(..) | Self::Unproven => RouteLabel::Local,
+            Self::Local(..) | Self::Hearthside | Self::Transaction(..) | Self::Unproven | Self::Held => {
+                RouteLabel::Local
+            }
             Self::PassThrough(_) | Self::Unanswered | Self::Spread(..) => RouteLabel::Passthrough,
             Self::Definition(..) => RouteLabel::Definition,
             Self::Cached(_, Verb::Read(_) | Verb::Inspect(_)) => RouteLabel::Cache,
@@ -106,6 +112,8 @@ pub struct Router {
     keyspace: Keyspace,
     /// How each mapping's keys are kept, by its number.
     kinds: Vec<Kind>,
+    /// Which of their keys are owned.
+    pub modes: Arc<Modes>,
     /// By a command's number.
     classes: Vec<Class>,
     /// What is refused to everybody, before anything is routed.
@@ -122,7 +130,15 @@ impl Router {
         for spec in command::all() {
             classes[spec.id] = class_of(spec);
         }
-        Self { keyspace, kinds, classes, denied: Denied::new(deny), passes_pings_on: false }
+        let (modes, denied) = (Arc::default(), Denied::new(deny));
+        Self { keyspace, kinds, modes, classes, denied, passes_pings_on: false }
+    }
+
+    /// The same, whose mappings are in these modes.
+    #[must_use]
+    pub fn in_modes(mut self, modes: Arc<Modes>) -> Self {
+        self.modes = modes;
+        self
     }
 
     /// The same, which leaves PING to the upstream.
@@ -149,10 +165,44 @@ impl Router {
         self.keyspace.pattern(mapping).text()
     }
 
-    /// The mapping that owns `key`.
+    /// The mapping that owns `key` in the mode that it is in.
+    #[inline]
     #[must_use]
     pub fn owner(&self, key: &[u8]) -> Option<MappingId> {
-        self.keyspace.owner(key)
+        self.keyspace.owner(key).filter(|mapping| self.modes.owns(*mapping, key))
+    }
+
+    /// True when no key is owned.
+    fn owns_nothing(&self) -> bool {
+        self.keyspace.is_empty() || self.modes.is_partial() && self.mappings().all(|id| !self.modes.owns_some(id))
+    }
+
+    fn mappings(&self) -> impl Iterator<Item = MappingId> {
+        (0..self.kinds.len()).map(MappingId::new)
+    }
+
+    /// True when one of the keys is of a mapping that is changing over to another mode.
+    #[must_use]
+    pub fn is_held(&self, request: &Request<'_>, spec: &Spec) -> bool {
+        let mut is_held = false;
+        request.each_key(spec, |at| {
+            is_held |= self.keyspace.owner(request.arg(at)).is_some_and(|id| self.modes.is_held(id))
+        });
+        is_held
+    }
+
+    /// The mapping that this key of the upstream's is compared with.
+    #[must_use]
+    pub fn shadowed(&self, key: &[u8]) -> Option<MappingId> {
+        self.keyspace.owner(key).filter(|mapping| self.modes.shadows(*mapping, key))
+    }
+
+    /// Adds the mappings whose patterns match keys of the request, whoever answers for these.
+    pub fn matched(&self, request: &Request<'_>, spec: &Spec, mappings: &mut Vec<MappingId>) {
+        request.each_key(spec, |at| {
+            let matching = self.keyspace.owner(request.arg(at));
+            mappings.extend(matching.filter(|mapping| !mappings.contains(mapping)));
+        });
     }
 
     /// Who holds `key`.
@@ -172,7 +222,7 @@ impl Router {
     pub fn route(&self, request: &Request<'_>, spec: Option<&'static Spec>) -> Route {
         let Some(spec) = spec else { return Route::Unknown(Unknown::Name) };
         match self.class(spec) {
-            Class::Local(Local::Keys | Local::Scan) if self.keyspace.is_empty() => Route::PassThrough(true),
+            Class::Local(Local::Keys | Local::Scan) if self.owns_nothing() => Route::PassThrough(true),
             Class::Local(Local::Ping) if self.passes_pings_on => Route::PassThrough(true),
             Class::Local(local) => Route::Local(local, spec),
             Class::Transaction(command) => Route::Transaction(command, spec),
@@ -214,7 +264,7 @@ impl Router {
 
     /// What no lane carries, unless one of the keys is owned. Where the table does not know all keys the upstream does.
     fn alone(&self, request: &Request<'_>, spec: &'static Spec, unknown: Unknown) -> Route {
-        let route = match spec.has_hidden_keys && !self.keyspace.is_empty() {
+        let route = match spec.has_hidden_keys && !self.owns_nothing() {
             true => Unknown::Keys,
             false => unknown,
         };
@@ -287,7 +337,8 @@ impl Router {
     /// The refusal of a SORT that may look up owned keys, which the upstream does not hold: it would find nothing, in
     /// silence.
     fn looks_up_owned(&self, request: &Request<'_>) -> Option<Route> {
-        let looked_up = |pattern| Some((pattern, self.keyspace.looked_up(pattern)?));
+        let is_owned = |mapping| self.modes.owns_some(mapping);
+        let looked_up = |pattern| Some((pattern, self.keyspace.looked_up(pattern, is_owned)?));
         let (pattern, mapping) = request.sorts_by().into_iter().find_map(looked_up)?;
         let command = request.name();
         let text = errors::owned::cannot_look_up(&command, pattern, self.pattern(mapping));

@@ -7,7 +7,7 @@ use rustls::ServerConfig;
 
 use crate::access::Access;
 use crate::clients::Registry;
-use crate::dispatch::Owned;
+use crate::dispatch::{ModeOrders, Owned};
 use crate::inspect::{About, Subject};
 use crate::route::Router;
 use crate::session::Policy;
@@ -25,6 +25,8 @@ pub struct Edition {
     pub access: Arc<Access>,
     /// Where and when it was read.
     pub about: Arc<About>,
+    /// Where other modes of mappings are asked for.
+    pub modes: ModeOrders,
     /// What one client may cost.
     pub policy: Policy,
     /// For `rediss://` addresses.
@@ -35,6 +37,6 @@ impl Edition {
     /// What can be looked into while it is in force.
     #[must_use]
     pub fn subject(&self, upstream: Arc<Endpoint>, clients: Arc<Registry>, metrics: Arc<Metrics>) -> Subject {
-        self.owned.subject(self.about.clone(), upstream, clients, metrics)
+        self.owned.subject(self.about.clone(), upstream, clients, metrics).in_modes(self.router.modes.clone())
     }
 }

@@ -255,12 +255,13 @@ fn services(
     clients: Arc<Registry>,
     upstream: Rc<Upstream>,
 ) -> Rc<Services> {
-    let Edition { router, owned, access, about, policy, .. } = &*setup.edition;
+    let Edition { router, owned, access, about, modes, policy, .. } = &*setup.edition;
     newest.succeed(|edition| Services {
         router: router.clone(),
         owned: owned.clone(),
         access: access.clone(),
         about: about.clone(),
+        modes: modes.clone(),
         policy: policy.clone(),
         edition,
         worker,

@@ -33,6 +33,8 @@ pub enum Change {
     StillGap(String),
     /// A table is another one than it was: the schema is to be looked at.
     Schema,
+    /// Somebody asks something of all sidecars (`word.rs`).
+    Word(String),
     /// From now on changes are told in another way: what each mapping misses is another question.
     OtherFeed,
     /// The server keeps so many bytes of its log for the feed.

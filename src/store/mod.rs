@@ -47,6 +47,7 @@ mod turns;
 mod unavailable;
 mod urgency;
 mod watching;
+mod word;
 mod words;
 
 pub use change::{Change, Coming, MOST_KEYS, OnChange};
@@ -65,6 +66,7 @@ pub use tables::TableFacts;
 pub use transaction::StoreTransaction;
 pub use unavailable::Unavailable;
 pub use urgency::Urgency;
+pub use word::Word;
 
 use bulkhead::{Bulkhead, Work};
 use gather::Gather;
@@ -73,6 +75,7 @@ use planning::Catalog;
 use postgres::Postgres;
 use shared_loads::SharedLoads;
 use sqlite::Sqlite;
+use word::Words;
 
 use std::sync::Arc;
 
@@ -98,6 +101,8 @@ pub struct Store {
     /// Held by the load of SQLite that nobody waits for.
     background: tokio::sync::Mutex<()>,
     settings: config::Store,
+    /// What was asked of all sidecars here.
+    words: Words,
 }
 
 impl Store {
@@ -107,7 +112,8 @@ impl Store {
             Engine::Sqlite(_) | Engine::Away(_) => Moves::default(),
         };
         let (bulkhead, shared_loads) = (Bulkhead::new(settings, moves), Arc::default());
-        Self { engine, bulkhead, shared_loads, background: tokio::sync::Mutex::default(), settings: settings.clone() }
+        let (background, settings, words) = (tokio::sync::Mutex::default(), settings.clone(), Words::default());
+        Self { engine, bulkhead, shared_loads, background, settings, words }
     }
 
     /// Connects, and proves it with one round trip. The file of the default `store.url` is created with the demo world
@@ -220,6 +226,27 @@ impl Store {
     #[must_use]
     pub const fn most_at_once(&self) -> usize {
         self.settings.max_connections as usize
+    }
+
+    /// Asks something of every other sidecar that hears this store's feed. False where a feed carries no words.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn say(&self, word: &Word) -> Result<bool, StoreError> {
+        match &self.engine {
+            Engine::Postgres(store) => {
+                let saying = tokio::time::timeout(self.settings.query_timeout, store.say(self.words.say(word)?));
+                let silent = |_| StoreError::Unavailable("it does not answer in time".into());
+                saying.await.map_err(silent)?.map(|()| true)
+            }
+            Engine::Sqlite(_) | Engine::Away(_) => Ok(false),
+        }
+    }
+
+    /// What another sidecar asks of all, in a [`Change::Word`].
+    #[must_use]
+    pub fn hear(&self, word: &str) -> Option<Word> {
+        self.words.hear(word)
     }
 
     /// One round trip.

@@ -35,6 +35,7 @@ use crate::cache::Watched;
 use crate::command::{OwnedRequest, Request};
 use crate::dispatch::{Services, wrong_arity, wrong_exec};
 use crate::errors;
+use crate::keys::MappingId;
 use crate::resp::encode;
 use crate::resp::pieces::Pieces;
 use crate::route::{Local, Refusal, Route, Transaction as Command};
@@ -59,6 +60,8 @@ pub struct Transaction {
     watching_keys: usize,
     /// What it queued or watched means something else since a reload.
     is_outdated: bool,
+    /// The mappings whose patterns match keys that it names, whoever answers for them.
+    mapped: Vec<MappingId>,
     /// Why there is no connection for it.
     unreachable: Option<String>,
     /// EXEC, when it has begun and our part is still to come.
@@ -168,6 +171,11 @@ impl Transaction {
         self.is_outdated = true;
     }
 
+    /// Mappings may be in other modes: another one answers for what was queued or is watched then.
+    pub fn outdate_mapped(&mut self, is_in_another: impl Fn(MappingId) -> bool) {
+        self.is_outdated |= self.mapped.iter().any(|mapping| is_in_another(*mapping));
+    }
+
     /// What the client may do has changed: what it queued was judged by other rules.
     pub const fn outdate_queue(&mut self) {
         self.is_outdated |= self.in_multi;
@@ -192,6 +200,7 @@ impl Transaction {
 
     /// Takes one command, which goes `route`. A command that is put off is taken again when it has what it waits for.
     pub fn take(&mut self, desk: &mut Desk<'_>, request: &Request<'_>, route: Route) -> Taken {
+        self.note_mapped(desk, request, &route);
         match route {
             Route::Transaction(command, spec) if spec.accepts(request.len()) => self.own(desk, command, request, route),
             Route::Transaction(Command::Exec, _) => {
@@ -208,6 +217,15 @@ impl Transaction {
                 self.abort(desk, &errors::as_redis::discarded_because(&text))
             }
             route => self.queue(desk, request, route),
+        }
+    }
+
+    /// Notes whether it is of keys for which somebody else may answer soon.
+    fn note_mapped(&mut self, desk: &Desk<'_>, request: &Request<'_>, route: &Route) {
+        let (router, is_watch) = (&desk.services.router, matches!(route, Route::Transaction(Command::Watch, _)));
+        // Where every mapping is on, its keys are owned.
+        if route.is_owned() || is_watch || router.modes.is_partial() {
+            desk.session.spec.into_iter().for_each(|spec| router.matched(request, spec, &mut self.mapped));
         }
     }
 

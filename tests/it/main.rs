@@ -22,6 +22,7 @@ mod faults;
 mod hosts;
 mod limits;
 mod metrics;
+mod modes;
 mod operations;
 mod outages;
 mod outbox;

@@ -25,6 +25,7 @@ use bytes::Bytes;
 use super::asking::{Asking, Begun, Wish};
 use super::slot::{Shard, Slot, tidy};
 use super::waiting::{Flight, LoadResult, Predecessor, Turn, Waiter, given_up};
+use super::written::WrittenKeys;
 use crate::cache::cause::Author;
 use crate::cache::entry::Entry;
 use crate::quota::{Places, Refused};
@@ -37,9 +38,11 @@ const SHARDS: usize = 64;
 #[derive(Debug)]
 pub(super) struct Flights {
     hasher: foldhash::quality::RandomState,
-    shards: Vec<Mutex<Shard>>,
+    pub(super) shards: Vec<Mutex<Shard>>,
     /// Held while several keys queue for one write, so that two such writes queue everywhere in the same order.
     several: Mutex<()>,
+    /// The keys whose writes have ended.
+    pub(super) written: WrittenKeys,
 }
 
 /// The right to run a key's load, and perhaps to publish it.
@@ -177,12 +180,13 @@ impl Default for Flights {
             hasher: foldhash::quality::RandomState::default(),
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
             several: Mutex::default(),
+            written: WrittenKeys::default(),
         }
     }
 }
 
 /// Nothing panics while one is held; what it guards is whole even so.
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -300,11 +304,6 @@ impl Flights {
         shard.get(key).is_none_or(|slot| slot.turns.is_empty()).then(f)
     }
 
-    /// Writes that have queued and not ended.
-    pub(super) fn writes(&self) -> usize {
-        self.shards.iter().map(|shard| locked(shard).values().map(|slot| slot.turns.len()).sum::<usize>()).sum()
-    }
-
     /// Forgets those who watch no more.
     pub(super) fn tidy(&self) {
         for shard in &self.shards {
@@ -359,6 +358,9 @@ impl Flights {
         left: Option<Arc<Entry>>,
         put: impl FnOnce(&Bytes, Option<&Arc<Entry>>),
     ) {
+        if outcome == Outcome::MayHaveChanged {
+            self.written.note(&ended.key);
+        }
         let left = {
             let mut shard = self.shard(&ended.key);
             let Some(slot) = shard.get_mut(&ended.key) else { return };

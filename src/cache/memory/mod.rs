@@ -22,6 +22,7 @@ pub(super) mod thread_cache;
 mod versions;
 pub(super) mod waiting;
 mod watchers;
+mod written;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -39,6 +40,7 @@ use own_writes::OwnWrites;
 use refreshes::{OfMapping, Refreshes};
 use residents::{Residents, Room};
 use sampler::{Sample, Sampler};
+use written::WrittenKeys;
 
 use super::cause::Cause;
 use super::entry::{Entry, Use};
@@ -88,10 +90,13 @@ impl Memory {
         let mappings = source.all().map(|cached| cached.mapping().id);
         let (refreshes, forgotten) = Refreshes::new(settings.cache.refresh, mappings);
         let residents = Residents::of(source.all());
+        let mirrored =
+            source.all().filter(|cached| cached.block().mirror).map(|cached| cached.mapping().pattern.clone());
+        let flights = Arc::new(Flights::noting(mirrored.collect()));
         let memory = Self {
             source,
             entries: Entries::new(&settings.cache, residents),
-            flights: Arc::default(),
+            flights,
             overlay: Overlay::default(),
             own_writes: OwnWrites::default(),
             feed: Feed::default(),
@@ -297,6 +302,16 @@ impl Memory {
     /// Writes that have queued and not ended.
     pub(super) fn writes(&self) -> usize {
         self.flights.writes()
+    }
+
+    /// The keys that were written and are to be brought to the upstream.
+    pub(super) fn written(&self) -> &WrittenKeys {
+        &self.flights.written
+    }
+
+    /// True when a write has queued and not ended, of a key that `is_meant`.
+    pub(super) fn writes_some(&self, is_meant: impl Fn(&[u8]) -> bool) -> bool {
+        self.flights.writes_some(is_meant)
     }
 
     /// The store has what waited of a key: nothing of that lies over it any more. A load that began before may have

@@ -82,6 +82,21 @@ impl WriteBehind {
         join_all(flushes).await.into_iter().collect()
     }
 
+    /// Saves everything that waits in the strands of these mappings.
+    ///
+    /// # Errors
+    /// The store's, or the journal's; what has not been saved still waits.
+    pub(crate) async fn flush_all_of(&self, mappings: &[MappingId]) -> Result<(), StoreError> {
+        let waiting = self.memory.overlay.mappings();
+        if !mappings.iter().any(|mapping| waiting.contains(mapping)) {
+            return Ok(());
+        }
+        self.settle_inherited().await?;
+        let is_of_them = |strand: &Strand| strand.mappings.iter().any(|mapping| mappings.contains(mapping));
+        let flushes = self.strands.due(&waiting).filter(|(_, strand)| is_of_them(strand));
+        join_all(flushes.map(|(_, strand)| self.flush_strand(strand))).await.into_iter().collect()
+    }
+
     /// True when everything that waits in the journal is in memory, too.
     pub(crate) fn has_succeeded(&self) -> bool {
         self.journal.as_ref().is_none_or(|journal| journal.has_succeeded())

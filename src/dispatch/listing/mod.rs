@@ -7,6 +7,8 @@
 mod cluster;
 pub mod scans;
 
+use std::sync::Arc;
+
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::reply_room::Room;
@@ -19,6 +21,7 @@ use crate::mapping::{Kind, Mapping};
 use crate::resp::number::parse_i64;
 use crate::resp::pieces::Pieces;
 use crate::resp::{decode, encode, reply};
+use crate::route::Router;
 use crate::session::Session;
 use crate::store::StoreError;
 use crate::upstream::{Batch, Broken, Ticket, Tour};
@@ -64,37 +67,57 @@ impl Wish {
         is_shape && (self.pattern.is_none() || prefix[..common] == first[..common])
     }
 
-    /// Those of the keys that match, as bulk strings.
-    fn chosen<'k>(&self, keys: impl IntoIterator<Item = &'k [u8]>) -> Vec<Bytes> {
-        keys.into_iter().filter(|key| self.matches(key)).map(bulk).collect()
-    }
-
     fn matches(&self, key: &[u8]) -> bool {
         self.pattern.as_ref().is_none_or(|pattern| glob_match(pattern, key))
     }
 }
 
-/// The error for a listing of keys that are not known before the store has answered.
-fn not_yet(owned: &Owned, wish: &Wish) -> Option<String> {
-    let waits = owned.mappings.list.iter().find(|mapping| owned.is_loading(mapping.id) && wish.concerns(mapping))?;
-    Some(owned.loading_error(waits.id))
+/// The owned keys that are listed.
+struct Ours {
+    owned: Arc<Owned>,
+    router: Arc<Router>,
+}
+
+impl Ours {
+    fn of(services: &Services) -> Self {
+        Self { owned: services.owned.clone(), router: services.router.clone() }
+    }
+
+    /// The mappings from `id` on that may own keys which are asked for.
+    fn mappings<'o>(&'o self, wish: &'o Wish, id: MappingId) -> impl Iterator<Item = &'o Mapping> {
+        let from = self.owned.mappings.list.iter().skip(id.index());
+        from.filter(|mapping| self.router.modes.owns_some(mapping.id) && wish.concerns(mapping))
+    }
+
+    /// The error for a listing of keys that are not known before the store has answered.
+    fn not_yet(&self, wish: &Wish) -> Option<String> {
+        let waits = self.mappings(wish, MappingId::default()).find(|mapping| self.owned.is_loading(mapping.id))?;
+        Some(self.owned.loading_error(waits.id))
+    }
+
+    /// Those of a mapping's keys that are owned and asked for.
+    fn chosen<'k, K>(&self, wish: &Wish, mapping: MappingId, keys: K) -> impl Iterator<Item = &'k [u8]>
+    where
+        K: IntoIterator<Item = &'k [u8]>,
+    {
+        keys.into_iter().filter(move |key| wish.matches(key) && self.router.modes.owns(mapping, key))
+    }
 }
 
 pub(super) fn keys(services: &Services, session: &mut Session, request: &Request<'_>, out: &mut BytesMut) -> Flow {
     let wish = Wish { pattern: Some(request.arg(1).to_vec()), shape: None, count: PAGE };
-    if let Some(text) = not_yet(&services.owned, &wish) {
+    let ours = Ours::of(services);
+    if let Some(text) = ours.not_yet(&wish) {
         encode::error(out, &text);
         return Flow::Answered;
     }
     let theirs = Theirs::ask(services, session, request);
-    let owned = services.owned.clone();
-    let router = services.router.clone();
     let mut room = Room::of(services, session);
     Flow::Later(Box::pin(async move {
-        let ours = match every_key(&owned, &wish, &mut room).await {
-            Ok(Some(ours)) => ours,
+        let found = match every_key(&ours, &wish, &mut room).await {
+            Ok(Some(found)) => found,
             Ok(None) => return Ok(error_reply(errors::limits::REPLY_TOO_LONG)),
-            Err((mapping, error)) => return Ok(error_reply(&owned.load_error(mapping, &error))),
+            Err((mapping, error)) => return Ok(error_reply(&ours.owned.load_error(mapping, &error))),
         };
         // The upstream's reply is counted where it waits.
         let theirs = match theirs.keys(&wish).await? {
@@ -105,11 +128,11 @@ pub(super) fn keys(services: &Services, session: &mut Session, request: &Request
         if !room.takes(length, length) {
             return Ok(error_reply(errors::limits::REPLY_TOO_LONG));
         }
-        let theirs: Vec<Bytes> = theirs.into_iter().filter(|bulk| !is_owned(&router, bulk)).collect();
+        let theirs: Vec<Bytes> = theirs.into_iter().filter(|bulk| !is_owned(&ours.router, bulk)).collect();
         let mut all = Pieces::default();
-        encode::array(all.tail(), theirs.len() + ours.count);
+        encode::array(all.tail(), theirs.len() + found.count);
         theirs.iter().for_each(|bulk| all.tail().put_slice(bulk));
-        all.append_all(ours.bulks);
+        all.append_all(found.bulks);
         Ok(all)
     }))
 }
@@ -150,9 +173,9 @@ struct Found {
 }
 
 impl Found {
-    /// Adds those of the keys that match; false when there is no room for them.
-    fn add<'k>(&mut self, wish: &Wish, keys: impl IntoIterator<Item = &'k [u8]>, room: &mut Room) -> bool {
-        for key in keys.into_iter().filter(|key| wish.matches(key)) {
+    /// Adds these keys; false when there is no room for them.
+    fn add<'k>(&mut self, keys: impl Iterator<Item = &'k [u8]>, room: &mut Room) -> bool {
+        for key in keys {
             let before = self.bulks.tail().len();
             encode::bulk(self.bulks.tail(), key);
             self.count += 1;
@@ -166,19 +189,19 @@ impl Found {
 }
 
 /// Every owned key that is asked for; `None` when there is no room for them.
-async fn every_key(owned: &Owned, wish: &Wish, room: &mut Room) -> Result<Option<Found>, (MappingId, StoreError)> {
-    let (snapshot, mut found) = (owned.definitions.snapshot(), Found::default());
-    for mapping in owned.mappings.list.iter().filter(|mapping| wish.concerns(mapping)) {
+async fn every_key(ours: &Ours, wish: &Wish, room: &mut Room) -> Result<Option<Found>, (MappingId, StoreError)> {
+    let (snapshot, mut found) = (ours.owned.definitions.snapshot(), Found::default());
+    for mapping in ours.mappings(wish, MappingId::default()) {
         if mapping.kind == Kind::Definition {
-            if !found.add(wish, snapshot.keys(mapping.id), room) {
+            if !found.add(ours.chosen(wish, mapping.id, snapshot.keys(mapping.id)), room) {
                 return Ok(None);
             }
             continue;
         }
         let mut after = Some(After::new());
         while let Some(place) = after {
-            let (keys, next) = owned.cache.page(mapping.id, &place, PAGE).await.map_err(|e| (mapping.id, e))?;
-            if !found.add(wish, keys.iter().map(|key| &**key), room) {
+            let (keys, next) = ours.owned.cache.page(mapping.id, &place, PAGE).await.map_err(|e| (mapping.id, e))?;
+            if !found.add(ours.chosen(wish, mapping.id, keys.iter().map(|key| &**key)), room) {
                 return Ok(None);
             }
             after = next;
@@ -192,13 +215,13 @@ pub(super) fn scan(services: &Services, session: &mut Session, request: &Request
     let (Some(cursor), Some(wish)) = (cursor, Wish::of_scan(request)) else {
         return Flow::Upstream(submit(services, session, request));
     };
-    let owned = &services.owned;
-    if let Some(text) = not_yet(owned, &wish).filter(|_| cursor == 0) {
+    let (owned, ours) = (&services.owned, Ours::of(services));
+    if let Some(text) = ours.not_yet(&wish).filter(|_| cursor == 0) {
         encode::error(out, &text);
         return Flow::Answered;
     }
     let place = match cursor {
-        0 => next_mapping(owned, &wish, MappingId::default()),
+        0 => next_mapping(&ours, &wish, MappingId::default()),
         cursor if cursor & OURS == 0 && !services.upstream.is_cluster() => {
             return upstream(services, session, request, cursor);
         }
@@ -224,52 +247,49 @@ pub(super) fn scan(services: &Services, session: &mut Session, request: &Request
         }
         Place::Slots(tour, slot) => cluster::again(services, session, wish, cluster::Again { tour, slot, cursor }),
         Place::Definitions(mapping, after) => {
-            let (found, next) = defined(owned, &wish, mapping, after.as_ref());
+            let (found, next) = defined(&ours, &wish, mapping, after.as_ref());
             out.put_slice(&page(owned.scans.keep(next, cursor), &found));
             Flow::Answered
         }
-        Place::Cached(mapping, after) => {
-            let owned = owned.clone();
-            Flow::Later(Box::pin(async move {
-                Ok(match cached(&owned, &wish, mapping, &after).await {
-                    Err(error) => error_reply(&owned.load_error(mapping, &error)),
-                    Ok((found, next)) => page(owned.scans.keep(next, cursor), &found).into(),
-                })
-            }))
-        }
+        Place::Cached(mapping, after) => Flow::Later(Box::pin(async move {
+            Ok(match cached(&ours, &wish, mapping, &after).await {
+                Err(error) => error_reply(&ours.owned.load_error(mapping, &error)),
+                Ok((found, next)) => page(ours.owned.scans.keep(next, cursor), &found).into(),
+            })
+        })),
     }
 }
 
 /// The next keys of a mapping's definitions, and where the SCAN stands then.
-fn defined(owned: &Owned, wish: &Wish, mapping: MappingId, after: Option<&Bytes>) -> (Vec<Bytes>, Place) {
-    let snapshot = owned.definitions.snapshot();
+fn defined(ours: &Ours, wish: &Wish, mapping: MappingId, after: Option<&Bytes>) -> (Vec<Bytes>, Place) {
+    let snapshot = ours.owned.definitions.snapshot();
     let keys: Vec<&Bytes> = snapshot.keys_after(mapping, after).take(wish.count).collect();
     let place = match keys.last() {
         // Of its own: the set that it is of may be replaced.
         Some(last) if keys.len() == wish.count => Place::Definitions(mapping, Some(Bytes::copy_from_slice(last))),
-        _ => next_mapping(owned, wish, mapping.next()),
+        _ => next_mapping(ours, wish, mapping.next()),
     };
-    (wish.chosen(keys.into_iter().map(|key| &**key)), place)
+    (ours.chosen(wish, mapping, keys.into_iter().map(|key| &**key)).map(bulk).collect(), place)
 }
 
 /// The next keys of a cached mapping, and where the SCAN stands then.
 async fn cached(
-    owned: &Owned,
+    ours: &Ours,
     wish: &Wish,
     mapping: MappingId,
     after: &After,
 ) -> Result<(Vec<Bytes>, Place), StoreError> {
-    let (keys, next) = owned.cache.page(mapping, after, wish.count).await?;
+    let (keys, next) = ours.owned.cache.page(mapping, after, wish.count).await?;
     let place = match next {
         Some(after) => Place::Cached(mapping, after),
-        None => next_mapping(owned, wish, mapping.next()),
+        None => next_mapping(ours, wish, mapping.next()),
     };
-    Ok((wish.chosen(keys.iter().map(|key| &**key)), place))
+    Ok((ours.chosen(wish, mapping, keys.iter().map(|key| &**key)).map(bulk).collect(), place))
 }
 
 /// The beginning of the first mapping from `id` on that may have such keys.
-fn next_mapping(owned: &Owned, wish: &Wish, id: MappingId) -> Place {
-    match owned.mappings.list.iter().skip(id.index()).find(|mapping| wish.concerns(mapping)) {
+fn next_mapping(ours: &Ours, wish: &Wish, id: MappingId) -> Place {
+    match ours.mappings(wish, id).next() {
         None => Place::Upstream,
         Some(mapping) if mapping.kind == Kind::Definition => Place::Definitions(mapping.id, None),
         Some(mapping) => Place::Cached(mapping.id, After::new()),
@@ -307,7 +327,7 @@ fn submit(services: &Services, session: &mut Session, request: &Request<'_>) -> 
     services.lane(session).submit(run)
 }
 
-fn is_owned(router: &crate::route::Router, bulk: &[u8]) -> bool {
+fn is_owned(router: &Router, bulk: &[u8]) -> bool {
     decode::bulk(bulk).is_some_and(|key| router.owner(key).is_some())
 }
 

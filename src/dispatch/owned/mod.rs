@@ -4,6 +4,7 @@
 pub(super) mod expire;
 pub(super) mod loading;
 pub mod measured;
+mod mirror;
 pub(super) mod read;
 mod schema;
 pub(super) mod split;
@@ -23,7 +24,7 @@ use crate::errors;
 use crate::inspect::{About, Subject};
 use crate::keys::{MappingId, glob_match, only_text};
 use crate::mapping::{Kind, Mapping, Mappings};
-use crate::store::{Change, Coming, RowChange, Store, StoreError, Unavailable};
+use crate::store::{Change, Coming, RowChange, Store, StoreError, Unavailable, Word};
 use crate::telemetry::Metrics;
 use crate::telemetry::clock::Tick;
 use crate::telemetry::metrics::{MappingCounts, MappingMetrics, OwnedMetrics};
@@ -76,6 +77,8 @@ impl Owned {
             }
             Change::Schema => self.schema_asked.notify_one(),
             Change::OtherFeed => self.request_reload(),
+            // It is for the sidecar as a whole.
+            Change::Word(_) => {}
             Change::Retained(bytes) => _ = self.metrics.retained.set(bytes.cast_signed()),
             Change::Keys(keys, from) => keys.iter().for_each(|key| self.changed(key, from.as_deref())),
             Change::Rows(rows, from) => self.changed_rows(&rows, from.as_deref()),
@@ -190,6 +193,19 @@ impl Owned {
         matching.map(|mapping| self.reload(mapping.id)).sum::<usize>() + self.cache.invalidate_matching(pattern, &why)
     }
 
+    /// The same here, and in the other sidecars of the store as soon as they hear of it.
+    pub fn invalidate_everywhere(&self, pattern: &[u8], reason: &'static str) -> usize {
+        if let Ok(pattern) = std::str::from_utf8(pattern) {
+            let (store, word) = (self.store.clone(), Word::Invalidate(pattern.to_owned()));
+            tokio::spawn(async move {
+                if let Err(error) = store.say(&word).await {
+                    tracing::info!(%error, "other sidecars of the store are not told what is to be forgotten");
+                }
+            });
+        }
+        self.invalidate(pattern, reason)
+    }
+
     fn reload(&self, mapping: MappingId) -> usize {
         self.reloader.request(mapping);
         1
@@ -207,7 +223,8 @@ impl Owned {
         let Self { mappings, definitions, cache, store, .. } = self;
         let (mappings, definitions, cache, store) =
             (mappings.clone(), definitions.clone(), cache.clone(), store.clone());
-        Subject { about, mappings, definitions, cache, store, upstream, clients, metrics }
+        let modes = Arc::default();
+        Subject { about, mappings, modes, definitions, cache, store, upstream, clients, metrics }
     }
 
     /// The error for a key that could not be loaded.

@@ -62,6 +62,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             Exclusive::Stream => self.stream().await?,
             Exclusive::Far(request) => self.reach(&request).await?,
             Exclusive::Opted(request) => self.opted(&request).await?,
+            Exclusive::Held(request) => self.hold(&request).await?,
             Exclusive::Reset => unless(killed, self.reset()).await?,
             Exclusive::Transaction(request, route) => self.in_transaction(&request, route).await?,
             Exclusive::Ended => {}
@@ -123,6 +124,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             }
             Err(Disagreed::Said(text) | Disagreed::Unasked(text)) => self.error(&text),
         }
+    }
+
+    /// What a request asks waits until its mapping has changed over to another mode. Then it is looked at again.
+    pub(super) async fn hold(&mut self, request: &OwnedRequest) -> Result<(), End> {
+        let changed = self.services.router.modes.changed();
+        self.connection.meanwhile(changed).await?;
+        self.put_back(request);
+        Ok(())
     }
 
     /// A client is in another group when the upstream has agreed.

@@ -308,7 +308,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     /// CLIENT REPLY: decides whether the next reply, to a request of so many words, is dropped. True when it is, and
     /// only that one.
     pub(super) fn begin_reply(&mut self, route: &Route, words: usize) -> bool {
-        if self.session.reply == ReplyMode::On && !self.connection.replies.muted {
+        if self.session.reply == ReplyMode::On && !self.connection.replies.muted || matches!(route, Route::Held) {
             return false;
         }
         self.send_batch();

@@ -9,7 +9,7 @@
 //! The folder by what each file owns: the socket (`connection`, `transfer`), the replies owed and what is written
 //! (`replies`, `unsolicited`, `output`), the requests in the buffer (`intake`, `batch`, `multi_lookahead`), and what a
 //! client does alone (`exclusive`, and from there `blocking`, `dedicated`, `redirect`, `streaming`, `transaction`,
-//! `resubscribe`, `revoke`, `replicate`, `tracking`).
+//! `resubscribe`, `revoke`, `replicate`, `tracking`), or must forget (`modes`).
 
 mod acknowledged;
 mod announcement;
@@ -22,6 +22,7 @@ mod exclusive;
 mod explain;
 mod heard;
 mod intake;
+mod modes;
 mod multi_lookahead;
 mod ordinary;
 mod output;
@@ -228,11 +229,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         self.connection.limits = latest.policy.limits.clone();
         self.session.account.limit(self.connection.limits.client_output.0);
         self.scanner.set_limits(self.connection.limits.request_argument.0, self.connection.limits.request_arguments);
-        if let Some(transaction) = &mut self.transaction
-            && !Arc::ptr_eq(&self.services.owned, &latest.owned)
-        {
-            transaction.outdate();
+        if let Some(transaction) = &mut self.transaction {
+            match Arc::ptr_eq(&self.services.owned, &latest.owned) {
+                false => transaction.outdate(),
+                true => transaction.outdate_mapped(|id| self.services.has_other_mode(&latest, id)),
+            }
         }
+        self.forget_by_mode(&latest);
         // What has been looked at was judged by the other one.
         self.lookahead = Lookahead::default();
         let before = std::mem::replace(&mut self.services, latest);

@@ -72,7 +72,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     }
 
     /// Closes it when it has what it is owed; at once if that may never come, while it would listen on.
-    fn part(&mut self) {
+    pub(super) fn part(&mut self) {
         self.session.closing = true;
         if self.session.way.may_wait() && !self.connection.replies.is_settled() {
             self.session.peer.kill();

@@ -30,6 +30,7 @@ impl Stands {
         match route {
             Route::Local(Local::Quit | Local::Reset, spec) if spec.accepts(request.len()) => Self::Ends,
             Route::Attack => Self::Ends,
+            Route::Held => Self::Beside,
             Route::Transaction(..) => Self::Within,
             _ if takes_all => Self::Within,
             _ => Self::Beside,
@@ -233,6 +234,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         self.is_on_own = true;
         if let Route::Unknown(unknown) = route {
             route = self.explained(unknown, request).await?;
+        }
+        if matches!(route, Route::Held) {
+            return self.hold(request).await;
         }
         if self.session.is_shown && self.services.upstream.is_cluster() && !matches!(route, Route::Refused(_)) {
             self.services.show(&self.session, &request.view());

@@ -36,6 +36,7 @@ mod touched;
 mod transaction;
 mod upsert;
 mod way;
+mod words;
 mod write;
 mod zone;
 

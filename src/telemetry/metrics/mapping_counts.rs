@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::labels::Outcome;
+use crate::config::Mode;
 use crate::telemetry::clock::UnixMs;
 
 /// What is counted of one mapping.
@@ -21,6 +22,8 @@ pub struct MappingCounts {
     last_error: Mutex<Option<Failure>>,
     /// Entries and bytes, as they were last looked at.
     room: [AtomicU64; 2],
+    /// The place of its mode among all of them, and its percentage.
+    mode: [AtomicU64; 2],
 }
 
 /// Hits that found a record, and those that found that there is none.
@@ -97,6 +100,18 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl MappingCounts {
+    /// The mapping is in this mode, for so many of a hundred keys.
+    pub fn is_in(&self, mode: Mode, percent: u8) {
+        let at = Mode::ALL.iter().position(|other| *other == mode).unwrap_or_default();
+        self.mode.iter().zip([at as u64, u64::from(percent)]).for_each(|(cell, now)| cell.store(now, Relaxed));
+    }
+
+    /// The mode and the percentage that were told last.
+    pub(super) fn mode(&self) -> (Mode, u64) {
+        let [at, percent] = [0, 1].map(|at| self.mode[at].load(Relaxed));
+        (Mode::ALL.get(at as usize).copied().unwrap_or_default(), percent)
+    }
+
     /// What one thread counts its hits with.
     pub fn hit_cell(&self) -> Arc<HitCell> {
         let mut hits = lock(&self.hits);

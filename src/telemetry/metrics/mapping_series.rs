@@ -12,6 +12,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use super::durations::seconds;
 use super::labels::{MappingLabel, Outcome};
 use super::mapping_counts::MappingCounts;
+use crate::config::Mode;
 
 /// So many mappings are shown by themselves, the others as one.
 const MOST: usize = 1000;
@@ -30,6 +31,12 @@ pub(super) struct MappingSeries(Mutex<BTreeMap<String, Shown>>);
 struct MappingOutcome {
     mapping: String,
     outcome: Outcome,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct MappingMode {
+    mapping: String,
+    mode: &'static str,
 }
 
 impl MappingSeries {
@@ -95,6 +102,24 @@ impl Series<'_, '_> {
         Ok(())
     }
 
+    /// Gauges by another label beside the mapping.
+    fn family<L: EncodeLabelSet, const N: usize>(
+        &mut self,
+        name: &str,
+        help: &str,
+        of: impl Fn(&str, &[&MappingCounts]) -> [(L, u64); N],
+    ) -> fmt::Result {
+        let kind = ConstGauge::new(0_u64).metric_type();
+        let name = format!("hearthside_{name}");
+        let mut metric = self.encoder.encode_descriptor(&name, help, None, kind)?;
+        for (mapping, counts) in self.shown {
+            for (label, value) in of(mapping, counts) {
+                ConstGauge::new(value).encode(metric.encode_family(&label)?)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Microseconds, shown as seconds.
     fn seconds_counter(&mut self, name: &str, help: &str, of: impl Fn(&MappingCounts) -> u64) -> fmt::Result {
         let kind = ConstCounter::new(0.0_f64).metric_type();
@@ -115,6 +140,14 @@ fn alone(of: impl Fn(&MappingCounts) -> u64) -> impl Fn(String, &MappingCounts) 
 
 fn outcomes<const N: usize>(mapping: &str, counts: [(Outcome, u64); N]) -> [(MappingOutcome, u64); N] {
     counts.map(|(outcome, count)| (MappingOutcome { mapping: mapping.to_owned(), outcome }, count))
+}
+
+/// How many of these mappings are in each mode: 1 or 0 where they are shown by themselves.
+fn modes(mapping: &str, counts: &[&MappingCounts]) -> [(MappingMode, u64); Mode::ALL.len()] {
+    Mode::ALL.map(|mode| {
+        let count = counts.iter().filter(|counts| counts.mode().0 == mode).count();
+        (MappingMode { mapping: mapping.to_owned(), mode: mode.name() }, count as u64)
+    })
 }
 
 /// Each by its name, but for those that are too many.
@@ -138,6 +171,10 @@ impl Collector for MappingSeries {
         let (all, cached) = (grouped(&shown, |_| true), grouped(&shown, |(_, is_cached)| *is_cached));
         let mut series = Series { encoder, shown: &all };
         series.gauge("mapping_entries", "Keys of the mapping in memory, absent ones included.", |m| m.room()[0])?;
+        let help = "1 for the mode that the mapping is in (off, shadow or on), 0 for the others.";
+        series.family("mapping_mode", help, modes)?;
+        let help = "For so many of a hundred keys the mapping's mode holds; the others pass through.";
+        series.gauge("mapping_percent", help, |mapping| mapping.mode().1)?;
         let errors = alone(|mapping| mapping.failures().0);
         series.counter("mapping_errors", "What went wrong, by mapping: its loads, writes and reloads.", errors)?;
         series.shown = &cached;

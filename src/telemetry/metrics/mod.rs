@@ -24,6 +24,7 @@ mod panics;
 mod process;
 mod register;
 mod servers;
+mod shadow;
 mod store;
 mod text;
 mod traces;
@@ -54,6 +55,7 @@ pub use mappings::MappingMetrics;
 pub use owned::OwnedMetrics;
 pub use panics::PanicMetrics;
 pub use servers::{CircuitMetric, ServerMetric};
+pub use shadow::{Compared, Comparing, Mismatch, ShadowMetrics};
 pub use store::{StoreMetrics, TurnsMetric};
 pub use text::Format;
 pub use traces::TraceMetrics;
@@ -73,6 +75,7 @@ pub struct Metrics {
     pub clients: Arc<ClientMetrics>,
     pub owned: Arc<OwnedMetrics>,
     pub mappings: Arc<MappingMetrics>,
+    pub shadow: Arc<ShadowMetrics>,
     pub definitions: Arc<DefinitionMetrics>,
     pub cache: Arc<CacheMetrics>,
     pub write_behind: Arc<WriteBehindMetrics>,
@@ -97,6 +100,7 @@ impl Default for Metrics {
             clients: Arc::new(ClientMetrics::register(&mut r)),
             owned: Arc::new(OwnedMetrics::register(&mut r)),
             mappings: Arc::new(MappingMetrics::register(&mut r)),
+            shadow: Arc::new(ShadowMetrics::register(&mut r)),
             definitions: Arc::new(DefinitionMetrics::register(&mut r)),
             cache: Arc::new(CacheMetrics::register(&mut r, traces.clone())),
             write_behind: Arc::new(WriteBehindMetrics::register(&mut r, audit.clone())),
@@ -119,6 +123,7 @@ impl Metrics {
         for gone in self.mappings.keep(mappings) {
             self.owned.forget(&gone);
             self.cache.forget(&gone);
+            self.shadow.forget(&gone);
             self.write_behind.forget(&gone);
         }
     }

@@ -17,6 +17,7 @@ pub struct OwnedMetrics {
     pub retained: Gauge,
     feed_seconds: Durations,
     pub scan_cursors: Gauge,
+    pub mirror_waiting: Gauge,
     trigger_trouble: Family<MappingLabel, Counter>,
 }
 
@@ -38,6 +39,11 @@ impl OwnedMetrics {
             ),
             gaps: r.counter("gaps", "Times in which changes may have been missed; the end of each empties the cache"),
             scan_cursors: r.gauge("scan_cursors", "Cursors of SCAN over owned keys that are known"),
+            mirror_waiting: r.gauge(
+                "mirror_waiting",
+                "Keys that were written and that the upstream does not have as they are yet, of mappings with mirror = \
+                 true",
+            ),
             trigger_trouble: r.family(
                 "trigger_trouble",
                 "Changes that a trigger told as the whole mapping because something went wrong in it. Alarm on it",

@@ -17,6 +17,7 @@ mod pause;
 pub(super) mod permits;
 pub(super) mod private_server;
 pub(super) mod replicas;
+mod running;
 pub(super) mod sentinel;
 pub(super) mod stream;
 pub(super) mod target;

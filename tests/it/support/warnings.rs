@@ -111,6 +111,7 @@ pub const IS_READ_ONLY: &str = "the store takes reads only (default_transaction_
 pub const NO_WARM_START: &str = "no warm start: its file is of no use";
 pub const NOT_WARM_YET: &str = "warm start: keys that were hot before cannot be loaded yet; they are tried again";
 pub const NOT_NOTED: &str = "the hot keys cannot be noted (cache.warm)";
+pub const OTHER_MODE: &str = "a mapping has another mode";
 pub const LOAD_FAILED: &str = "a load failed";
 pub const WRITE_FAILED: &str = "a write failed";
 pub const COMMIT_FAILED: &str = "the store's part of a transaction failed";

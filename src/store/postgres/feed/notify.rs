@@ -24,6 +24,8 @@ use crate::telemetry::LogThrottle;
 use crate::telemetry::clock::Tick;
 
 const CHANNEL: &str = "hearthside";
+/// Over which sidecars ask something of all.
+pub(super) const WORDS: &str = "hearthside_words";
 /// Sends a heartbeat over the channel of this name: by the function or, where the role has not the right to call it, by
 /// the command, which needs none and takes no parameters.
 const BEAT: Beat = Beat {
@@ -54,7 +56,7 @@ pub(super) async fn listen(
     on_change: &OnChange,
     attempt: &mut u64,
 ) -> String {
-    let listener = match connect(&way.get(), settings, [CHANNEL, heartbeat]).await {
+    let listener = match connect(&way.get(), settings, [CHANNEL, WORDS, heartbeat]).await {
         Ok(listener) => listener,
         Err(why) => return why,
     };
@@ -77,6 +79,8 @@ async fn hear(mut listener: PgListener, settings: &config::Store, heartbeat: &st
         };
         if notice.channel() == heartbeat {
             notice.payload().parse().map(|sent| on_change(Change::Alive(Tick::from_ms(sent)))).unwrap_or_default();
+        } else if notice.channel() == WORDS {
+            on_change(Change::Word(notice.payload().to_owned()));
         } else {
             on_change(reading.change(notice.payload()));
         }
@@ -96,7 +100,7 @@ async fn why_not(options: &PgConnectOptions) -> String {
 pub(super) async fn connect(
     options: &PgConnectOptions,
     settings: &config::Store,
-    channels: [&str; 2],
+    channels: [&str; 3],
 ) -> Result<PgListener, String> {
     let connected = tokio::time::timeout(settings.connect_timeout, open(options, channels)).await;
     match connected {
@@ -108,7 +112,7 @@ pub(super) async fn connect(
 }
 
 /// A listener; a hot standby has none.
-async fn open(options: &PgConnectOptions, channels: [&str; 2]) -> Result<Option<PgListener>, sqlx::Error> {
+async fn open(options: &PgConnectOptions, channels: [&str; 3]) -> Result<Option<PgListener>, sqlx::Error> {
     let pool = PgPoolOptions::new()
         .max_connections(1)
         .idle_timeout(None)

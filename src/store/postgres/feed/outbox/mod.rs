@@ -64,7 +64,8 @@ pub(super) async fn listen(
     attempt: &mut u64,
 ) -> String {
     let options = way.get();
-    let listener = match notify::connect(&options, settings, [Means::Outbox.channel(), heartbeat]).await {
+    let listener = match notify::connect(&options, settings, [Means::Outbox.channel(), notify::WORDS, heartbeat]).await
+    {
         Ok(listener) => listener,
         Err(why) => return why,
     };
@@ -101,6 +102,8 @@ impl Outbox<'_> {
             if notice.channel() == self.heartbeat {
                 let sent = notice.payload().parse().ok().and_then(|sent| self.vouching.heard(sent));
                 sent.into_iter().for_each(|sent| (self.on_change)(Change::Alive(sent)));
+            } else if notice.channel() == notify::WORDS {
+                (self.on_change)(Change::Word(notice.payload().to_owned()));
             } else if notice.payload() == AWAKE {
                 let _is_awake = wakes.try_send(Wake::Other);
             } else {

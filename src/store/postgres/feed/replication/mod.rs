@@ -51,6 +51,9 @@ use settling::{Outlet, Settling};
 use transaction::Transaction;
 use wire::{Streamed, Walsender};
 
+/// As which sidecars ask something of all, in the log.
+const WORDS: &[u8] = b"hearthside.words";
+
 /// Sends a heartbeat with this name, which no standby need confirm.
 const BEAT: Beat = Beat {
     sql: "SELECT set_config('synchronous_commit', 'local', true), pg_logical_emit_message(true, $1, $2)",
@@ -245,6 +248,7 @@ impl Reading<'_> {
                 self.changed(relation, Row::Changed { old: old.as_ref(), new: &new });
             }
             Message::Emitted { prefix: b"hearthside.origin", content } => self.mark(content),
+            Message::Emitted { prefix: WORDS, content } => self.hear(content),
             Message::Emitted { prefix, content } => self.beat(prefix, content),
             Message::Other => {}
         }
@@ -270,6 +274,13 @@ impl Reading<'_> {
             && let Some(origin) = std::str::from_utf8(origin).ok().and_then(|text| text.strip_prefix(IN_LOG))
         {
             transaction.is_of(origin);
+        }
+    }
+
+    /// Somebody asks something of all sidecars.
+    fn hear(&mut self, word: &[u8]) {
+        if let Some(transaction) = &mut self.transaction {
+            transaction.words.push(String::from_utf8_lossy(word).into_owned());
         }
     }
 

@@ -36,6 +36,8 @@ pub(super) struct Transaction {
     pub(super) interests: Interests,
     /// When a heartbeat of ours that it carries was sent.
     pub(super) heartbeat: Option<Tick>,
+    /// What somebody asks of all sidecars.
+    pub(super) words: Vec<String>,
     /// Whether a table is another one in it than before.
     pub(super) changes_schema: bool,
     /// The last look that has not seen it.
@@ -50,8 +52,8 @@ pub(super) struct Transaction {
 
 impl Transaction {
     pub(super) fn new(number: u32, interests: Interests) -> Self {
-        let (heartbeat, unseen, is_kept, told) = Default::default();
-        Self { number, interests, heartbeat, changes_schema: false, unseen, is_kept, origin: Origin::None, told }
+        let (heartbeat, words, unseen, is_kept, told) = Default::default();
+        Self { number, interests, heartbeat, words, changes_schema: false, unseen, is_kept, origin: Origin::None, told }
     }
 
     /// A row that concerns a mapping.
@@ -99,6 +101,7 @@ impl Transaction {
     pub(super) fn is_more_than_keys(&self, now: &Interests) -> bool {
         self.heartbeat.is_some()
             || self.changes_schema
+            || !self.words.is_empty()
             || !Arc::ptr_eq(&self.interests, now)
             || self.told.values().any(Option::is_none)
     }
@@ -139,6 +142,7 @@ impl Transaction {
         let origin = self.origin().cloned();
         let (mut changes, mut own, mut others, mut rows) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         changes.extend(self.changes_schema.then_some(Change::Schema));
+        changes.extend(self.words.into_iter().map(Change::Word));
         // What was read by the interests of before may be shown by others now.
         let unseen = self.unseen.filter(|_| Arc::ptr_eq(&self.interests, now) && !self.changes_schema);
         for (pattern, keys) in self.told {

@@ -1,0 +1,58 @@
+//! Mappings are not asked any more for a while, or are asked again: they change over to another mode.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::{Cache, Cause};
+use crate::keys::MappingId;
+use crate::store::StoreError;
+use crate::telemetry::planted::is_planted;
+
+/// How often it is looked whether writes have ended.
+const LOOK: Duration = Duration::from_millis(1);
+
+impl Cache {
+    /// Waits until no write of these mappings is under way, and saves what waits for them. Nobody asks for another.
+    ///
+    /// # Errors
+    /// The store's, or the journal's; what has not been saved still waits.
+    pub async fn leave(&self, mappings: &[MappingId]) -> Result<(), StoreError> {
+        let source = &self.memory.source;
+        let is_left = |key: &[u8]| {
+            let patterns = mappings.iter().filter_map(|id| source.cached(*id)).map(|cached| &cached.mapping().pattern);
+            patterns.into_iter().any(|pattern| pattern.matches(key))
+        };
+        while self.memory.writes_some(is_left) && !is_planted("mode-waits-for-nothing") {
+            tokio::time::sleep(LOOK).await;
+        }
+        self.write_behind.flush_all_of(mappings).await
+    }
+
+    /// Takes at most so many of the keys that were written and are meant, to bring them to the upstream.
+    pub fn take_written(&self, most: usize, is_meant: impl Fn(&[u8]) -> bool) -> Vec<Bytes> {
+        self.memory.written().take(most, is_meant)
+    }
+
+    /// Keys that could not be brought there: they wait again.
+    pub fn give_back_written(&self, keys: Vec<Bytes>) {
+        self.memory.written().give_back(keys);
+    }
+
+    /// True once more keys were written than are remembered.
+    #[must_use]
+    pub fn has_lost_written(&self) -> bool {
+        self.memory.written().has_lost()
+    }
+
+    /// How many keys wait for that.
+    #[must_use]
+    pub fn count_written(&self) -> usize {
+        self.memory.written().len()
+    }
+
+    /// Forgets what was in memory, or is being loaded, of a mapping whose keys may be changed by others meanwhile.
+    pub fn forget_by_mode(&self, mapping: MappingId) {
+        self.memory.forget_mapping(mapping, Cause::Mode);
+    }
+}

@@ -1,0 +1,264 @@
+//! A mapping in the mode `shadow`: the upstream answers, and what the mapping would have answered is compared with what
+//! the upstream has, behind the client's back. Nobody waits for it.
+//!
+//! A difference counts only if a second look finds the same one: else somebody was writing, and one side was read
+//! before that and the other one after it.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+
+use super::{Owned, Services};
+use crate::command::{Request, slot_of};
+use crate::keys::MappingId;
+use crate::mapping::Kind;
+use crate::quota::Asker;
+use crate::record::{Difference, Record, Shape};
+use crate::resp::reply::elements;
+use crate::resp::{Proto, decode, encode};
+use crate::route::Route;
+use crate::session::Session;
+use crate::telemetry::clock::{Tick, UnixMs};
+use crate::telemetry::metrics::{Compared, Comparing, Mismatch, ShadowMetrics};
+use crate::upstream::{Account, Batch, Group, Lane, To};
+
+/// The pauses behind looks that find another difference than the look before.
+const PAUSES: [Duration; 4] =
+    [Duration::from_millis(200), Duration::from_millis(500), Duration::from_secs(1), Duration::from_secs(2)];
+
+/// So many fields of one key are listed.
+const FIELDS: usize = 20;
+
+/// What is compared: one key.
+struct Comparison {
+    owned: Arc<Owned>,
+    metrics: Arc<ShadowMetrics>,
+    lane: Lane,
+    to: To,
+    mapping: MappingId,
+    key: Bytes,
+    /// It is one of those under way.
+    _place: Comparing,
+}
+
+/// What one side has.
+#[derive(Clone, Debug, PartialEq)]
+enum Side {
+    Has(Record),
+    HasNothing,
+    /// A value of another type.
+    OtherType,
+}
+
+/// A side could not be asked.
+struct Silent;
+
+/// What a look at both sides says.
+#[derive(Debug, PartialEq, Eq)]
+enum Verdict {
+    Same,
+    /// As before.
+    Different,
+    /// For the first time: somebody may be writing.
+    Again,
+}
+
+fn judge(before: Option<&(Side, Side)>, now: &(Side, Side)) -> Verdict {
+    match now {
+        (Side::Has(theirs), Side::Has(ours)) if Record::same(theirs, ours) => Verdict::Same,
+        (Side::HasNothing, Side::HasNothing) => Verdict::Same,
+        _ if before == Some(now) => Verdict::Different,
+        _ => Verdict::Again,
+    }
+}
+
+impl Services {
+    /// Compares the keys of a read that passes through, of those mappings that are to be compared.
+    #[cold]
+    pub(super) fn shadow(&self, session: &Session, request: &Request<'_>, route: &Route) {
+        let Some(spec) = session.spec.filter(|_| matches!(route, Route::PassThrough(true))) else { return };
+        request.each_key(spec, |at| {
+            let key = request.arg(at);
+            if let Some(mapping) = self.router.shadowed(key)
+                && let Some(place) = self.metrics.shadow.begin(key, session.now)
+            {
+                let group = Group { proto: Proto::Resp2, ..session.group.clone() };
+                let comparison = Comparison {
+                    owned: self.owned.clone(),
+                    metrics: self.metrics.shadow.clone(),
+                    lane: self.upstream.lane(&group, session.peer.id, &Rc::new(Account::default())),
+                    to: if self.upstream.is_cluster() { To::Slot(slot_of(key)) } else { To::Home },
+                    mapping,
+                    key: Bytes::copy_from_slice(key),
+                    _place: place,
+                };
+                tokio::task::spawn_local(comparison.run());
+            }
+        });
+    }
+}
+
+impl Comparison {
+    async fn run(self) {
+        let (outcome, found) = match self.looks().await {
+            Err(Silent) => (Compared::Failed, Vec::new()),
+            Ok(None) => (Compared::Unsettled, Vec::new()),
+            Ok(Some(found)) if found.is_empty() => (Compared::Equal, found),
+            Ok(Some(found)) => (Compared::Different, found),
+        };
+        self.metrics.ended(self.name(), outcome, found);
+    }
+
+    fn name(&self) -> &str {
+        self.owned.mappings.list[self.mapping.index()].pattern.text()
+    }
+
+    /// What differs, twice in a row; `None` if it is another thing each time.
+    async fn looks(&self) -> Result<Option<Vec<Mismatch>>, Silent> {
+        let mut before = None;
+        for pause in PAUSES {
+            let now = self.look().await?;
+            match judge(before.as_ref(), &now) {
+                Verdict::Same => return Ok(Some(Vec::new())),
+                Verdict::Different => return Ok(Some(self.differences(&now))),
+                Verdict::Again => before = Some(now),
+            }
+            tokio::time::sleep(pause).await;
+        }
+        Ok(None)
+    }
+
+    /// What the upstream has, and what the mapping would have shown.
+    async fn look(&self) -> Result<(Side, Side), Silent> {
+        Ok((self.theirs().await?, self.ours().await?))
+    }
+
+    async fn theirs(&self) -> Result<Side, Silent> {
+        let shape = self.owned.mappings.list[self.mapping.index()].config.shape;
+        let words: &[&[u8]] = match shape {
+            Shape::Hash => &[b"HGETALL", &self.key],
+            Shape::List => &[b"LRANGE", &self.key, b"0", b"-1"],
+            Shape::String => &[b"GET", &self.key],
+            Shape::Set => &[b"SMEMBERS", &self.key],
+        };
+        let mut request = BytesMut::new();
+        encode::request(&mut request, words);
+        let asked = self.lane.submit(Batch::one(request.freeze(), true).to(self.to));
+        let reply = asked.whole().await.map_err(|_| Silent)?;
+        match decode::error(&reply) {
+            Some(text) if text.starts_with("WRONGTYPE") => Ok(Side::OtherType),
+            Some(_) => Err(Silent),
+            None => read(shape, &reply).ok_or(Silent),
+        }
+    }
+
+    async fn ours(&self) -> Result<Side, Silent> {
+        let mapping = &self.owned.mappings.list[self.mapping.index()];
+        let record = match mapping.kind {
+            Kind::Definition => self.owned.definitions.snapshot().get(self.mapping, &self.key).cloned(),
+            Kind::Cache => {
+                let mut asker = Asker::new(None, Tick::now());
+                let entry = self.owned.cache.load(self.mapping, &self.key, &mut asker).await.map_err(|_| Silent)?;
+                entry.record.clone()
+            }
+        };
+        Ok(record.map_or(Side::HasNothing, Side::Has))
+    }
+
+    fn differences(&self, (theirs, ours): &(Side, Side)) -> Vec<Mismatch> {
+        let one = |field: &str, words: &str| vec![self.mismatch(field.to_owned(), words.to_owned())];
+        match (theirs, ours) {
+            (Side::HasNothing, Side::HasNothing) | (_, Side::OtherType) => Vec::new(),
+            (Side::HasNothing, _) => one("(key)", "the store has the key, the upstream has not"),
+            (Side::OtherType, Side::HasNothing) => {
+                one("(key)", "the upstream has a key of another type, the store none")
+            }
+            (Side::OtherType, _) => one("(type)", "the upstream has a value of another type"),
+            (_, Side::HasNothing) => one("(key)", "the upstream has the key, the store has not"),
+            (Side::Has(theirs), Side::Has(ours)) => {
+                let differences = Record::differences(Some(theirs), Some(ours));
+                differences.iter().take(FIELDS).map(|it| self.mismatch(field(ours, it), words(it))).collect()
+            }
+        }
+    }
+
+    fn mismatch(&self, field: String, words: String) -> Mismatch {
+        Mismatch { mapping: self.name().to_owned(), key: self.key.clone(), field, words, at: UnixMs::now() }
+    }
+}
+
+/// The value in a reply of the upstream.
+fn read(shape: Shape, reply: &[u8]) -> Option<Side> {
+    if shape == Shape::String {
+        return Some(match decode::bulk(reply) {
+            Some(text) => Side::Has(Record::string(text).ok()?),
+            None => Side::HasNothing,
+        });
+    }
+    let texts: Vec<&[u8]> = elements(reply)?.into_iter().filter_map(decode::bulk).collect();
+    if texts.is_empty() {
+        return Some(Side::HasNothing);
+    }
+    let record = match shape {
+        Shape::Hash => {
+            let pairs: Vec<(&[u8], &[u8])> = texts.chunks_exact(2).map(|pair| (pair[0], pair[1])).collect();
+            Record::hash(&pairs)
+        }
+        Shape::Set => Record::set(&texts),
+        Shape::List | Shape::String => Record::list(&texts),
+    };
+    record.ok().map(Side::Has)
+}
+
+/// Where they differ: of a hash the field's name, of the others what it is, because a name would say what it holds.
+fn field(record: &Record, difference: &Difference<'_>) -> String {
+    match record.shape() {
+        Shape::Hash => difference.name.clone(),
+        Shape::List => "(element)".to_owned(),
+        Shape::Set => "(member)".to_owned(),
+        Shape::String => "(value)".to_owned(),
+    }
+}
+
+fn words(difference: &Difference<'_>) -> String {
+    match (difference.first, difference.second) {
+        (Some(theirs), Some(ours)) => {
+            format!("the upstream has {} bytes, the store {}, and they differ", theirs.len(), ours.len())
+        }
+        (Some(theirs), None) => format!("the upstream has it ({} bytes), the store has not", theirs.len()),
+        (None, Some(ours)) => format!("the store has it ({} bytes), the upstream has not", ours.len()),
+        (None, None) => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Record, Shape, Side, Verdict, judge, read};
+
+    fn hash(pairs: &[(&str, &str)]) -> Side {
+        Side::Has(Record::hash(pairs).expect("a record"))
+    }
+
+    #[test]
+    fn a_difference_counts_when_the_next_look_finds_the_same() {
+        let (old, new) = (hash(&[("a", "1"), ("b", "2")]), hash(&[("b", "2"), ("a", "9")]));
+        assert_eq!(judge(None, &(old.clone(), hash(&[("b", "2"), ("a", "1")]))), Verdict::Same, "in any order");
+        assert_eq!(judge(None, &(Side::HasNothing, Side::HasNothing)), Verdict::Same);
+        let written = (new.clone(), old.clone());
+        assert_eq!(judge(None, &written), Verdict::Again, "one side was written, the other one may be soon");
+        assert_eq!(judge(Some(&written), &written), Verdict::Different);
+        assert_eq!(judge(Some(&written), &(new.clone(), new)), Verdict::Same);
+        assert_eq!(judge(Some(&written), &(Side::OtherType, old)), Verdict::Again, "written once more");
+    }
+
+    #[test]
+    fn what_the_upstream_answers_is_read_by_the_mappings_type() {
+        assert_eq!(read(Shape::Hash, b"*2\r\n$1\r\na\r\n$1\r\n1\r\n"), Some(hash(&[("a", "1")])));
+        assert_eq!(read(Shape::Hash, b"*0\r\n"), Some(Side::HasNothing));
+        assert_eq!(read(Shape::String, b"$-1\r\n"), Some(Side::HasNothing));
+        assert_eq!(read(Shape::String, b"$0\r\n\r\n"), Some(Side::Has(Record::string(b"").expect("a record"))));
+        assert_eq!(read(Shape::Set, b"+OK\r\n"), None);
+    }
+}

@@ -1,0 +1,9 @@
+//! Modes of mappings: who answers for a key, and how that changes under clients.
+
+mod changes;
+mod feed;
+mod mirror;
+mod orders;
+mod place;
+mod plain;
+mod shadow;
