@@ -70,8 +70,10 @@ impl Exporter {
     async fn follow(&mut self, order: Order) {
         match order {
             Order::Use(collector) => {
-                // Those before it are the other one's.
-                self.drain().await;
+                // Those before it are the other one's, if there was one.
+                if self.collector.is_some() {
+                    self.drain().await;
+                }
                 (self.collector, self.lost) = (collector, 0);
                 if let Some(collector) = &self.collector {
                     tracing::info!(collector = collector.url, "spans of commands are given to a collector of traces");
