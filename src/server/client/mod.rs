@@ -27,6 +27,7 @@ mod multi_lookahead;
 mod ordinary;
 mod output;
 mod parting;
+mod passing;
 mod reach;
 mod redirect;
 mod replicate;

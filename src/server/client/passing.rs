@@ -1,0 +1,40 @@
+//! What is noted of requests that pass through: a sample of their keys' forms, lines of the audit log, traces.
+
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::Client;
+use super::streaming::LONG;
+use crate::command::Request;
+use crate::route::Route;
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
+    /// Counts a request among those that pass through, if it is one of the sample.
+    #[inline(always)]
+    pub(super) fn sample_passed(&mut self, length: usize) {
+        if self.session.passed.is_due(self.session.tally.total) {
+            self.count_passed(length);
+        }
+    }
+
+    /// Notes a request that goes to the upstream as it is, and decides whether it is traced.
+    #[cold]
+    pub(super) fn follow_passed(&mut self, length: usize, route: &Route) {
+        let at = self.batch.length();
+        let request = Request::new(&self.connection.incoming[at..at + length], self.scanner.spans());
+        self.services.note_passed(&self.session, &request, route);
+        if length < LONG && self.services.samples_passed() {
+            self.batch.sampled.push(self.session.spec.map_or("unknown", |spec| spec.name.as_str()));
+        }
+    }
+
+    /// Counts the form of the key that a request names, if it names one.
+    #[cold]
+    fn count_passed(&mut self, length: usize) {
+        let at = self.batch.length();
+        let request = Request::new(&self.connection.incoming[at..at + length], self.scanner.spans());
+        let Some(spec) = self.session.spec else { return };
+        let Some(at) = spec.only_key.filter(|at| *at < request.len()) else { return };
+        let (number, top) = (self.session.tally.total, &self.services.metrics.cache.top);
+        self.session.passed.count(number, &spec.name, request.arg(at), top);
+    }
+}
