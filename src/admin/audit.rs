@@ -12,6 +12,9 @@ use super::{Admin, Which};
 use crate::telemetry::LogThrottle;
 use crate::telemetry::audit::{AuditNote, Origin};
 
+/// A longer method is none; its beginning stands in the line.
+const LONGEST_METHOD: usize = 64;
+
 /// Milliseconds between two lines about requests that were refused.
 const QUIET: u64 = 60_000;
 
@@ -25,7 +28,8 @@ fn only_looks(request: &Request) -> bool {
 fn note(admin: &Admin, request: &Request) -> AuditNote {
     let address = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0.to_string());
     let client = Origin { address: address.unwrap_or_default(), ..Origin::default() };
-    let asked = format!("{} {}", request.method(), request.uri().path());
+    let method = request.method().as_str();
+    let asked = format!("{} {}", &method[..method.floor_char_boundary(LONGEST_METHOD)], request.uri().path());
     let note = AuditNote::of_admin(&admin.metrics.audit, client, asked);
     match Query::<Which>::try_from_uri(request.uri()) {
         Ok(which) => note.about_key(which.key.as_bytes()),

@@ -15,8 +15,8 @@ impl Services {
         let is_open = self.access.mode == AuthMode::None && session.user.is_none();
         let is_quiet = !self.policy.is_followed && !session.is_shown && self.policy.limits.requests_per_second == 0;
         let goes_by_lanes = session.subscriber().is_none() && !session.way.is_dedicated() && !session.way.is_caching();
-        let has_one_reader = !self.upstream.reads_from_replicas();
-        is_open && is_quiet && goes_by_lanes && has_one_reader && !self.owned.is_incomplete()
+        let is_settled = !self.owned.is_incomplete() && !self.router.modes.looks_twice();
+        is_open && is_quiet && goes_by_lanes && is_settled && !self.upstream.reads_from_replicas()
     }
 
     /// Where a request of an ordinary client goes, if it is as simple as that: to the upstream, or one owned key.

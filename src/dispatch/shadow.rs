@@ -21,7 +21,7 @@ use crate::resp::{Proto, decode, encode};
 use crate::route::Route;
 use crate::session::Session;
 use crate::telemetry::clock::{Tick, UnixMs};
-use crate::telemetry::metrics::{Compared, Comparing, Mismatch, ShadowMetrics};
+use crate::telemetry::metrics::{Compared, Comparing, Mismatch, ShadowMetrics, WHOLE_KEY};
 use crate::upstream::{Account, Batch, Group, Lane, To};
 
 /// The pauses behind looks that find another difference than the look before.
@@ -171,12 +171,12 @@ impl Comparison {
         let one = |field: &str, words: &str| vec![self.mismatch(field.to_owned(), words.to_owned())];
         match (theirs, ours) {
             (Side::HasNothing, Side::HasNothing) | (_, Side::OtherType) => Vec::new(),
-            (Side::HasNothing, _) => one("(key)", "the store has the key, the upstream has not"),
+            (Side::HasNothing, _) => one(WHOLE_KEY, "the store has the key, the upstream has not"),
             (Side::OtherType, Side::HasNothing) => {
-                one("(key)", "the upstream has a key of another type, the store none")
+                one(WHOLE_KEY, "the upstream has a key of another type, the store none")
             }
             (Side::OtherType, _) => one("(type)", "the upstream has a value of another type"),
-            (_, Side::HasNothing) => one("(key)", "the upstream has the key, the store has not"),
+            (_, Side::HasNothing) => one(WHOLE_KEY, "the upstream has the key, the store has not"),
             (Side::Has(theirs), Side::Has(ours)) => {
                 let differences = Record::differences(Some(theirs), Some(ours));
                 differences.iter().take(FIELDS).map(|it| self.mismatch(field(ours, it), words(it))).collect()

@@ -5,6 +5,11 @@
 pub const REFUSED: &str = "the store refused: ";
 /// The same where another attempt may succeed.
 pub const NOT_NOW: &str = "the store could not do it now: ";
+/// The same where it did not come to this in time; without a code behind them the words are the sidecar's.
+pub const OVERLOADED: &str = "the store is overloaded: ";
+
+/// The same, as a client is told it.
+const LATER: &str = "send it again later: ";
 
 /// What is said of a message whose words a trigger or a function has chosen, behind its code.
 pub const RAISED: &str = ", raised by a trigger or a function";
@@ -24,14 +29,24 @@ pub fn for_anybody(message: &str) -> String {
     code_of(message).and_then(hidden).unwrap_or_else(|| message.to_owned())
 }
 
-/// The same of a whole text in which such a message may stand behind others' words.
+/// A message as the client who asked is told it.
+#[must_use]
+pub fn for_who_asked(message: &str) -> String {
+    let told = message.strip_suffix(')').and_then(|inner| inner.strip_suffix(RAISED));
+    told.map_or_else(|| message.to_owned(), |told| format!("{told})"))
+}
+
+/// A text that a client was told, without such a message: nobody knows any more whether its words were the store's.
 #[must_use]
 pub fn without_words(text: &str) -> String {
-    for before in [REFUSED, NOT_NOW] {
+    for before in [REFUSED, NOT_NOW, OVERLOADED, LATER] {
         if let Some((head, message)) = text.split_once(before) {
-            let told =
-                code_of(message).map_or_else(|| "in words that are not kept".to_owned(), |_| for_anybody(message));
-            return format!("{head}{before}{told}");
+            let code = code_of(message);
+            let unkept = || {
+                if [OVERLOADED, LATER].contains(&before) { message } else { "in words that are not kept" }.to_owned()
+            };
+            let plain = || code.map_or_else(unkept, |code| format!("({code})"));
+            return format!("{head}{before}{}", code.and_then(hidden).unwrap_or_else(plain));
         }
     }
     text.to_owned()
@@ -61,7 +76,7 @@ fn code_of(message: &str) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
-    use super::{for_anybody, without_words};
+    use super::{for_anybody, for_who_asked, without_words};
 
     #[test]
     fn words_that_may_quote_values_are_kept_from_everybody() {
@@ -87,6 +102,11 @@ mod tests {
         ] {
             assert_eq!(for_anybody(message), message);
         }
+        let told = for_who_asked("no (42501, raised by a trigger or a function)");
+        assert_eq!(told, "no (42501)");
+        assert_eq!(without_words(&format!("it: the store refused: {told}")), "it: the store refused: (42501)");
+        let told = crate::errors::owned::overloaded("p", "no SECRET (57014)");
+        assert!(told.contains("SECRET") && !without_words(&told).contains("SECRET"));
         assert!(!without_words("ERR the store refused: a long SECRET that was cut sh").contains("SECRET"));
     }
 }

@@ -1,6 +1,6 @@
 //! What can go wrong with the store, whose fault it is, and whether another attempt helps.
 
-use crate::errors::store_words::{NOT_NOW, REFUSED, for_anybody};
+use crate::errors::store_words::{NOT_NOW, OVERLOADED, REFUSED, for_anybody, for_who_asked};
 
 /// A failure of the store. Its text is for logs and events, and does not quote values; the client who asked is told
 /// `in_full`.
@@ -10,7 +10,7 @@ pub enum StoreError {
     #[error("the store does not answer: {0}")]
     Unavailable(String),
     /// It is there, and did not come to this in time: nothing has changed. Trying again later is safe.
-    #[error("the store is overloaded: {0}")]
+    #[error("{OVERLOADED}{}", for_anybody(.0))]
     Overloaded(String),
     /// It answered, over a connection that goes on, that it could not do this now: a trigger's words, or those of a
     /// server behind a foreign table. Nothing has changed; trying again later is safe.
@@ -18,8 +18,9 @@ pub enum StoreError {
     Transient(String),
     /// It takes reads only, in its own words: nothing has changed. Trying again helps when that has ended.
     #[error(
-        "the store takes reads only, because it is a hot standby or default_transaction_read_only is on ({0}); promote \
-         it, switch the setting off, or let store.url lead to the primary"
+        "the store takes reads only, because it is a hot standby or default_transaction_read_only is on ({}); promote \
+         it, switch the setting off, or let store.url lead to the primary",
+        for_anybody(.0)
     )]
     ReadOnly(String),
     /// It failed so often that nothing is sent for a moment.
@@ -137,8 +138,11 @@ impl StoreError {
     #[must_use]
     pub fn in_full(&self) -> String {
         match self {
-            Self::Refused(words) | Self::Schema(words) | Self::Data(words) => format!("{REFUSED}{words}"),
-            Self::Transient(words) => format!("{NOT_NOW}{words}"),
+            Self::Refused(words) | Self::Schema(words) | Self::Data(words) => {
+                REFUSED.to_owned() + &for_who_asked(words)
+            }
+            Self::Overloaded(words) => OVERLOADED.to_owned() + &for_who_asked(words),
+            Self::Transient(words) => NOT_NOW.to_owned() + &for_who_asked(words),
             other => other.to_string(),
         }
     }

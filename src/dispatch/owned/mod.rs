@@ -21,6 +21,7 @@ use crate::cache::{Cache, Cause};
 use crate::clients::Registry;
 use crate::definitions::{Definitions, Reloader};
 use crate::errors;
+use crate::errors::store_words::for_who_asked;
 use crate::inspect::{About, Subject};
 use crate::keys::{MappingId, glob_match, only_text};
 use crate::mapping::{Kind, Mapping, Mappings};
@@ -234,7 +235,7 @@ impl Owned {
             let pattern = self.mappings.list[mapping.index()].pattern.text();
             match error {
                 StoreError::Faulty(why) => errors::owned::unfit(pattern, why),
-                StoreError::Overloaded(why) => errors::owned::overloaded(pattern, why),
+                StoreError::Overloaded(why) => errors::owned::overloaded(pattern, &for_who_asked(why)),
                 StoreError::Limited(text) => text.clone(),
                 _ => errors::owned::not_read(pattern, &error.in_full()),
             }

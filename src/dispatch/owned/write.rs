@@ -8,6 +8,7 @@ use crate::config::{DeleteMode, MappingConfig, WriteMode};
 use crate::dispatch::call::Call;
 use crate::dispatch::{Flow, Owned};
 use crate::errors;
+use crate::errors::store_words::for_who_asked;
 use crate::keys::MappingId;
 use crate::mapping::Mapping;
 use crate::record::{ReadError, Record, Write, WriteVerb};
@@ -133,7 +134,7 @@ impl Owned {
             StoreError::Value(text) => (*text).to_owned(),
             StoreError::Faulty(why) => errors::owned::unfit(pattern, why),
             StoreError::Loading(_) => self.loading_error(mapping),
-            StoreError::Overloaded(why) => errors::owned::overloaded(pattern, why),
+            StoreError::Overloaded(why) => errors::owned::overloaded(pattern, &for_who_asked(why)),
             StoreError::ReadOnly(_) => errors::owned::takes_reads_only(pattern, &error.to_string()),
             _ if error.may_have_changed() => errors::owned::maybe_written(pattern, &error.in_full()),
             _ => errors::owned::not_written(pattern, &error.in_full()),

@@ -28,7 +28,7 @@ pub struct Report {
 impl Report {
     /// Notes that one thing could not be done, and what helps.
     pub(in crate::store) fn fail(&mut self, about: &str, error: sqlx::Error, advice: &str) {
-        self.failed.push(format!("{about}: {}{advice}", StoreError::from(error)));
+        self.failed.push(format!("{about}: {}{advice}", StoreError::from(error).in_full()));
     }
 }
 

@@ -55,7 +55,7 @@ pub use mappings::MappingMetrics;
 pub use owned::OwnedMetrics;
 pub use panics::PanicMetrics;
 pub use servers::{CircuitMetric, ServerMetric};
-pub use shadow::{Compared, Comparing, Mismatch, ShadowMetrics};
+pub use shadow::{Compared, Comparing, Mismatch, ShadowMetrics, WHOLE_KEY};
 pub use store::{StoreMetrics, TurnsMetric};
 pub use text::Format;
 pub use traces::TraceMetrics;

@@ -98,6 +98,9 @@ pub struct ShadowMetrics {
     under_way: AtomicUsize,
 }
 
+/// Stands for a field where one side has no such key.
+pub const WHOLE_KEY: &str = "(key)";
+
 /// A comparison that is under way.
 #[derive(Debug)]
 pub struct Comparing(Arc<ShadowMetrics>);
@@ -141,6 +144,8 @@ impl ShadowMetrics {
         for outcome in Compared::ALL {
             drop(self.compared(mapping, outcome));
         }
+        let field = self.label(mapping, WHOLE_KEY);
+        drop(self.mismatches.get_or_create(&FieldLabel { mapping: mapping.to_owned(), field }));
     }
 
     /// Shows a mapping no more, which a reload has taken away.

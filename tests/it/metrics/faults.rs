@@ -84,6 +84,7 @@ fn they_fire_when_the_journal_fills_and_what_is_refused_is_put_aside() {
     prometheus.until_fires(&["HearthsideJournalFilling"]);
     postgres.launch();
     until("it is emptied", || !prometheus.firing().contains(&"HearthsideJournalFilling".to_owned()));
+    prometheus.until_fires(&["HearthsideWritesWithoutRow"]);
 }
 
 #[test]

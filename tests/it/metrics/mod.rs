@@ -6,6 +6,7 @@ mod dashboard;
 mod faults;
 mod format;
 mod mappings;
+mod protection;
 mod times;
 
 use crate::support::postgres::Postgres;

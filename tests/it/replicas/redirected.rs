@@ -67,7 +67,9 @@ fn clients_go_on_through_failovers_of_one_plain_valkey() {
 fn a_primary_that_was_named_and_died_is_left() {
     let first = Redis::of(Server::Valkey91, &[]);
     let mut second = replica_of(Server::Valkey91, first.port, &[]);
-    let sidecar = Sidecar::builder().redis(&first).expect(warnings::UPSTREAM_AWAY).start();
+    let builder = Sidecar::builder().redis(&first).expect(warnings::UPSTREAM_AWAY);
+    // For a moment the one is dead that the other one names.
+    let sidecar = builder.expect(&[warnings::UPSTREAM_IS_A_REPLICA]).start();
     let mut wire = sidecar.wire();
     assert_eq!(wire.ask("SET a 1"), "+OK\r\n");
     fail_over(&first, &second);

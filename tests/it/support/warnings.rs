@@ -116,6 +116,7 @@ pub const LOAD_FAILED: &str = "a load failed";
 pub const WRITE_FAILED: &str = "a write failed";
 pub const COMMIT_FAILED: &str = "the store's part of a transaction failed";
 pub const DEFINITIONS_NOT_LOADED: &str = "definitions could not be loaded; the last good version stays";
+pub const AUDIT_LOST: &str = "the audit log cannot be written; its lines are lost";
 pub const STALE: &str = "a stale record was served: the store holds something else and no change was told; \
                          check the triggers (`hearthside check --connect`). It is forgotten";
 pub const NO_TRIGGERS: &str = "change triggers are missing: changes of this mapping are noticed only {}; \

@@ -153,7 +153,10 @@ fn a_commit_that_the_store_refuses_is_an_error_of_each_of_its_commands() {
     }
     let log = sidecar.log();
     let said = log.lines().find(|line| line.contains("the store's part of a transaction failed")).expect("a line");
-    assert!(said.contains("mapping=\"h:{id:int}\"") && said.contains("not today"), "{said}");
+    assert!(
+        said.contains("mapping=\"h:{id:int}\"") && said.contains("(P0001)") && !said.contains("not today"),
+        "{said}"
+    );
     assert_eq!(wire.ask("EXISTS h:1"), ":0\r\n");
     assert_eq!(wire.ask("HGET h:1 f"), "$-1\r\n");
 }
