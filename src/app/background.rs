@@ -1,7 +1,7 @@
 //! Starts the tasks that run in the background: the change feed, reloading of definitions, the housekeeping of the
 //! cache, and the watch over the store's health. What each of them does stands in the rooms below.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
@@ -28,16 +28,20 @@ impl Audience {
         Self { members: Mutex::default(), orders }
     }
 
+    fn members(&self) -> MutexGuard<'_, Vec<Arc<Owned>>> {
+        self.members.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// From now on changes are applied to `owned`, too.
     pub(super) fn join(&self, owned: Arc<Owned>) {
-        let mut members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut members = self.members();
         members.push(owned);
         Self::follow(&members);
     }
 
     /// From now on changes are applied to `owned` only.
     pub(super) fn only(&self, owned: &Arc<Owned>) {
-        let mut members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut members = self.members();
         members.retain(|member| Arc::ptr_eq(member, owned));
         Self::follow(&members);
     }
@@ -50,7 +54,7 @@ impl Audience {
     }
 
     fn tell(&self, change: &Change) {
-        let members = self.members.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let members = self.members().clone();
         members.iter().for_each(|owned| owned.apply(change.clone()));
     }
 
@@ -61,10 +65,8 @@ impl Audience {
                 self.orders.pass_on(mapping.map_or(Which::All, Which::One), mode, percent);
             }
             Word::Invalidate(keys) => {
-                let members = self.members.lock().unwrap_or_else(PoisonError::into_inner).clone();
-                for owned in members {
-                    owned.invalidate(keys.as_bytes(), "command");
-                }
+                let members = self.members().clone();
+                members.iter().for_each(|owned| _ = owned.invalidate(keys.as_bytes(), "command"));
             }
         }
     }

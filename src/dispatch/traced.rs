@@ -31,7 +31,9 @@ impl TracedClient for Peer {
     }
 }
 
-fn operation(spec: Option<&'static Spec>) -> &'static str {
+/// What a trace calls a command.
+#[must_use]
+pub fn operation(spec: Option<&'static Spec>) -> &'static str {
     spec.map_or("unknown", |spec| spec.name.as_str())
 }
 

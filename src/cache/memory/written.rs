@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use bytes::Bytes;
 
@@ -25,7 +25,7 @@ pub(crate) struct WrittenKeys {
 
 impl WrittenKeys {
     fn keys(&self) -> MutexGuard<'_, HashSet<Bytes>> {
-        self.keys.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.keys)
     }
 
     /// A key was written, or may have been.

@@ -1,7 +1,10 @@
 //! Gathers the requests at the front of a client's buffer that go the same way, so that they are sent as one slice.
 
+use std::ops::Range;
+
 use bytes::BytesMut;
 
+use crate::command::Request;
 use crate::upstream::{Asked, Batch, Expect, Lane, To};
 
 #[derive(Debug, Default)]
@@ -22,6 +25,12 @@ impl Gathered {
     /// Bytes of the buffer that the batch covers.
     pub(super) const fn length(&self) -> usize {
         self.length
+    }
+
+    /// The request of `length` bytes that stands behind it in the buffer. Inlined where every request passes.
+    #[inline(always)]
+    pub(super) fn behind<'r>(&self, incoming: &'r [u8], spans: &'r [Range<usize>], length: usize) -> Request<'r> {
+        Request::new(&incoming[self.length..self.length + length], spans)
     }
 
     /// Units in it.

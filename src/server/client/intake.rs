@@ -100,8 +100,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         if self.transaction.is_some() && self.is_transacting() {
             return self.take_transacting(length);
         }
-        let at = self.batch.length();
-        let request = Request::new(&self.connection.incoming[at..at + length], self.scanner.spans());
+        let request = self.batch.behind(&self.connection.incoming, self.scanner.spans(), length);
         if self.would_overtake(&request) {
             return Next::Settled;
         }
@@ -159,8 +158,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     /// Shows the request behind the batch to those who monitor.
     #[cold]
     fn show_taken(&self, length: usize, route: &Route) {
-        let at = self.batch.length();
-        let request = Request::new(&self.connection.incoming[at..at + length], self.scanner.spans());
+        let request = self.batch.behind(&self.connection.incoming, self.scanner.spans(), length);
         self.services.show_routed(&self.session, &request, route);
     }
 

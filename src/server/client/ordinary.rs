@@ -5,7 +5,6 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::streaming::LONG;
 use super::{Client, Next};
-use crate::command::Request;
 use crate::route::Route;
 use crate::session::ReplyMode;
 use crate::upstream::Expect;
@@ -23,8 +22,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     /// Takes a request of an ordinary client. Inlined where every request passes.
     #[inline(always)]
     pub(super) fn take_ordinary(&mut self, length: usize) -> Next {
-        let at = self.batch.length();
-        let request = Request::new(&self.connection.incoming[at..at + length], self.scanner.spans());
+        let request = self.batch.behind(&self.connection.incoming, self.scanner.spans(), length);
         match self.services.route_ordinary(&mut self.session, &request) {
             Some(Route::PassThrough(resendable)) if length < LONG => {
                 self.sample_passed(length);

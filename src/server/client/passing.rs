@@ -4,7 +4,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::Client;
 use super::streaming::LONG;
-use crate::command::Request;
+use crate::dispatch::operation;
 use crate::route::Route;
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
@@ -19,19 +19,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     /// Notes a request that goes to the upstream as it is, and decides whether it is traced.
     #[cold]
     pub(super) fn follow_passed(&mut self, length: usize, route: &Route) {
-        let at = self.batch.length();
-        let request = Request::new(&self.connection.incoming[at..at + length], self.scanner.spans());
+        let request = self.batch.behind(&self.connection.incoming, self.scanner.spans(), length);
         self.services.note_passed(&self.session, &request, route);
         if length < LONG && self.services.samples_passed() {
-            self.batch.sampled.push(self.session.spec.map_or("unknown", |spec| spec.name.as_str()));
+            self.batch.sampled.push(operation(self.session.spec));
         }
     }
 
     /// Counts the form of the key that a request names, if it names one.
     #[cold]
     fn count_passed(&mut self, length: usize) {
-        let at = self.batch.length();
-        let request = Request::new(&self.connection.incoming[at..at + length], self.scanner.spans());
+        let request = self.batch.behind(&self.connection.incoming, self.scanner.spans(), length);
         let Some(spec) = self.session.spec else { return };
         let Some(at) = spec.only_key.filter(|at| *at < request.len()) else { return };
         let (number, top) = (self.session.tally.total, &self.services.metrics.cache.top);

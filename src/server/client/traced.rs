@@ -3,7 +3,7 @@
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::Client;
-use crate::dispatch::Exclusive;
+use crate::dispatch::{Exclusive, operation as operation_of};
 use crate::route::Pin;
 use crate::telemetry::traces::TraceEnd;
 
@@ -35,7 +35,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             self.session.account.trace.close();
             return None;
         };
-        let last = || self.session.spec.map_or("unknown", |spec| spec.name.as_str());
+        let last = || operation_of(self.session.spec);
         self.services.trace_alone(&self.session, operation.unwrap_or_else(last), may_wait);
         self.session.account.trace.lend()
     }

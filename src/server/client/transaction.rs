@@ -58,8 +58,7 @@ const fn asks_first(route: &Route) -> bool {
 impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     /// The request of `length` bytes behind the batch, of a client that has a transaction.
     pub(super) fn take_transacting(&mut self, length: usize) -> Next {
-        let at = self.batch.length();
-        let request = Request::new(&self.connection.incoming[at..at + length], self.scanner.spans());
+        let request = self.batch.behind(&self.connection.incoming, self.scanner.spans(), length);
         let (route, takes_all) = (self.services.route_at_primary(&mut self.session, &request), self.is_queueing());
         let stands = Stands::of(&request, &route, takes_all);
         if self.must_settle(&stands) {
@@ -135,8 +134,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             self.connection.incoming.advance(length);
             return Next::Exclusive(Exclusive::Transaction(copy, route));
         }
-        let at = self.batch.length();
-        let request = Request::new(&self.connection.incoming[at..at + length], self.scanner.spans());
+        let request = self.batch.behind(&self.connection.incoming, self.scanner.spans(), length);
         let mut out = BytesMut::new();
         let mut desk = Desk::new(&self.services, &mut self.session, &mut out);
         let taken = self.transaction.get_or_insert_default().take(&mut desk, &request, route);

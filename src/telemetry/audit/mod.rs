@@ -109,15 +109,20 @@ impl Audit {
         self.is_on.load(Relaxed)
     }
 
+    /// A line as it stands in the file.
+    fn text(&self, line: &AuditLine<'_>) -> String {
+        let keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        line.text(&keys)
+    }
+
     /// Adds a line; where too many wait it is counted instead.
     pub fn add(&self, line: &AuditLine<'_>) {
         if !self.is_on() {
             return;
         }
-        let keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let Some(orders) = self.orders.get() else { return };
-        let missed = self.missed.swap(0, Relaxed);
-        if orders.try_send(Order::Line { missed, text: line.text(&keys) }).is_err() {
+        let (text, missed) = (self.text(line), self.missed.swap(0, Relaxed));
+        if orders.try_send(Order::Line { missed, text }).is_err() {
             self.missed.fetch_add(missed + 1, Relaxed);
             self.metrics.lost("queue").inc();
             if let Some(unlogged) = self.logged.due() {
@@ -141,8 +146,7 @@ impl Audit {
     pub fn end(&self, last: &AuditLine<'_>) {
         let until = Instant::now() + FAREWELL;
         if self.is_on() {
-            let keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            self.insist(Order::Line { missed: 0, text: last.text(&keys) }, until);
+            self.insist(Order::Line { missed: 0, text: self.text(last) }, until);
         }
         self.flush(until);
     }

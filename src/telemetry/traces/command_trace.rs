@@ -244,7 +244,7 @@ impl Drop for CommandTrace {
             let root = Root { operation, size: 1, is_mixed: false, ..self.root.clone() };
             self.export_as(&root, &body, (new_trace(), new_span()), "sampled");
         }
-        if self.is_sampled || is_slow || self.is_named.load(SeqCst) {
+        if self.is_certain() || is_slow {
             let reason = match () {
                 () if self.is_sampled => "sampled",
                 () if is_slow => "slow",
