@@ -25,6 +25,9 @@ const INVALIDATIONS: &str = "hearthside_invalidations_total{reason=\"change\"}";
 const KEPT: &str = "CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$; \
     CREATE TRIGGER keep BEFORE UPDATE ON t FOR EACH ROW WHEN (OLD.name = 'other') EXECUTE FUNCTION keep()";
 
+/// The name of the row as a parameter, behind its length: the word of an INVALIDATE to other sidecars has the key, too.
+const NAME_OF_ONE: &str = "\0\0\0\u{3}one";
+
 struct Scene {
     wire: Wire,
     sidecar: Sidecar,
@@ -75,7 +78,7 @@ fn an_increment_counts_what_others_wrote_over_what_was_saved_while_its_record_wa
     assert_eq!(scene.wire.ask("HGET k:one v"), "$1\r\n0\r\n");
     let mut lock = scene.deferred(&["HSET k:one v 5"]);
     scene.wire.ask("HEARTHSIDE INVALIDATE k:one");
-    let read = scene.proxy.trap("one");
+    let read = scene.proxy.trap(NAME_OF_ONE);
     scene.wire.send(&line("HINCRBY k:one v 1"));
     Scene::until_caught(&read);
     lock.run("ROLLBACK;");
