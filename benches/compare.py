@@ -13,6 +13,7 @@ import statistics
 import subprocess
 import tempfile
 
+import draw
 from figures import FIGURES
 from rig import HERE, PLAYERS, Rig
 
@@ -119,7 +120,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=2)
     parser.add_argument("--only", default="", help="one part: " + ", ".join([*GROUPS, *FIGURES]))
-    parser.add_argument("--write", type=pathlib.Path, help="append what was measured to this file")
+    parser.add_argument("--write", type=pathlib.Path, help="append what was measured to this file, and draw it beside it")
     arguments = parser.parse_args()
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=HERE).stdout.strip()
     machine = f"{os.cpu_count()} cores, {platform.machine()}, Linux {platform.release().split('-')[0]}"
@@ -141,6 +142,10 @@ def main():
     if arguments.write:
         with arguments.write.open("a") as file:
             file.write("\n".join(report) + "\n")
+        # Whole runs have the tables that a picture is of.
+        if not arguments.only:
+            for picture in draw.write(arguments.write):
+                print(f"drawn: {picture}")
 
 
 if __name__ == "__main__":

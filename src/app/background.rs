@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use crate::admin::Readiness;
 use crate::cache;
 use crate::dispatch::{ModeOrders, Owned, Which};
-use crate::store::{Change, OnChange, Standing, Store, Word};
+use crate::store::{Change, OnChange, Place, Standing, Store, Word};
 use crate::telemetry::metrics::{AppMetrics, PanicMetrics};
 use crate::telemetry::{LastingPart, Metrics, lasting};
 
@@ -59,10 +59,10 @@ impl Audience {
     }
 
     /// Does what another sidecar has been asked.
-    fn obey(&self, word: Word) {
+    fn obey(&self, (word, place): (Word, Place)) {
         match word {
             Word::Mode { mapping, mode, percent } => {
-                self.orders.pass_on(mapping.map_or(Which::All, Which::One), mode, percent);
+                self.orders.pass_on(mapping.map_or(Which::All, Which::One), mode, percent, place);
             }
             Word::Invalidate(keys) => {
                 let members = self.members().clone();

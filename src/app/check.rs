@@ -55,31 +55,50 @@ pub enum Asks {
     Everybody,
 }
 
+/// What the store and the files say of the mappings.
+#[derive(Default)]
+struct Found {
+    /// What is wrong.
+    faults: Vec<Fault>,
+    /// What works, and is perhaps not what was meant.
+    doubts: Vec<Fault>,
+}
+
+impl Found {
+    fn doubt(&mut self, path: &str, message: impl fmt::Display) {
+        self.doubts.push(Fault { path: path.to_owned(), message: message.to_string() });
+    }
+
+    fn tell(self, faults: &mut Faults) {
+        self.faults.into_iter().for_each(|fault| faults.add(fault.path, fault.message));
+        self.doubts.into_iter().for_each(|doubt| faults.doubt(doubt.path, doubt.message));
+    }
+}
+
 /// Everything that is wrong with the mappings in the store and the files: tables, columns, entries and, where `must` is
-/// said, rights and missing triggers; then what is not certain is logged, too.
+/// said, rights and missing triggers; then also what is not certain.
 ///
 /// # Errors
 /// The store's, when it does not answer any more: that is no fault of a mapping.
-async fn faults(store: &Store, mappings: &Mappings, must: bool) -> Result<Vec<Fault>, StoreError> {
+async fn faults(store: &Store, mappings: &Mappings, must: bool) -> Result<Found, StoreError> {
     let mappings = &mappings.list;
     let lacks = if must { store.lacking_rights(mappings).await? } else { Vec::new() };
-    let (mut faults, mut fitting) = (Vec::new(), Vec::new());
+    let (mut found, mut fitting) = (Found::default(), Vec::new());
     for (at, mapping) in mappings.iter().enumerate() {
         match &mapping.config.file {
-            Some(path) => faults.extend(file_fault(mapping, path)),
+            Some(path) => found.faults.extend(file_fault(mapping, path)),
             None => {
                 let concerned: Vec<_> = lacks.iter().filter(|lack| lack.mappings.contains(&at)).collect();
-                let (fits, more) = store_faults(store, mapping, must, &concerned).await?;
+                let fits = fits_store(store, mapping, (must, &concerned), &mut found).await?;
                 fitting.extend(fits.then_some(mapping));
-                faults.extend(more);
             }
         }
     }
-    faults.extend(lacks.into_iter().filter_map(|lack| shared(mappings, "key", &lack, &lack.text)));
+    found.faults.extend(lacks.into_iter().filter_map(|lack| shared(mappings, "key", &lack, &lack.text)));
     if must {
-        faults.extend(missing_triggers(store, &fitting).await?);
+        found.faults.extend(missing_triggers(store, &fitting).await?);
     }
-    Ok(faults)
+    Ok(found)
 }
 
 async fn missing_triggers(store: &Store, mappings: &[&Mapping]) -> Result<Vec<Fault>, StoreError> {
@@ -91,43 +110,52 @@ async fn missing_triggers(store: &Store, mappings: &[&Mapping]) -> Result<Vec<Fa
 /// Source: <https://www.postgresql.org/docs/current/errcodes-appendix.html>
 const DENIED: &str = "(42501)";
 
-/// Whether a mapping that is in the store fits its tables; what is wrong beside the rights that it lacks.
-async fn store_faults(
+/// Whether a mapping that is in the store fits its tables; adds what is wrong beside the rights that it lacks and,
+/// where that is wanted, what is not certain.
+async fn fits_store(
     store: &Store,
     mapping: &Mapping,
-    tells_doubts: bool,
-    lacks: &[&Lack],
-) -> Result<(bool, Vec<Fault>), StoreError> {
+    (tells_doubts, lacks): (bool, &[&Lack]),
+    found: &mut Found,
+) -> Result<bool, StoreError> {
     // What it may not do is said with the statement that gives the right.
     let is_said = |text: &str| lacks.iter().any(|lack| lack.text == text || text.ends_with(DENIED));
     let unsaid = |faults: &[(&'static str, String)]| {
         let others = faults.iter().filter(|(_, text)| !is_said(text));
         others.map(|(key, message)| fault(mapping, key, message.clone())).collect::<Vec<_>>()
     };
-    match store.plan(mapping).await {
-        Ok(plan) => {
-            let path = &mapping.config.path;
-            let doubts = plan.doubts().iter().filter(|_| tells_doubts);
-            doubts.for_each(|(key, doubt)| tracing::warn!(setting = format!("{path}.{key}"), "{doubt}"));
-            let mut faults = plan.unsavable().to_vec();
-            if tells_doubts && faults.is_empty() {
-                match store.write_fault(&plan).await {
-                    Err(StoreError::Overloaded(text) | StoreError::Transient(text)) => {
-                        return Ok((true, vec![busy(mapping, &text)]));
-                    }
-                    fault => faults.extend(fault?),
-                }
-            }
-            Ok((true, unsaid(&faults)))
+    let plan = match store.plan(mapping).await {
+        Ok(plan) => plan,
+        Err(StoreError::Faults(list)) => {
+            found.faults.extend(unsaid(&list));
+            return Ok(false);
         }
-        Err(StoreError::Faults(list)) => Ok((false, unsaid(&list))),
         Err(StoreError::Overloaded(text) | StoreError::Transient(text)) if tells_doubts => {
-            Ok((false, vec![busy(mapping, &text)]))
+            found.faults.push(busy(mapping, &text));
+            return Ok(false);
         }
-        Err(error) if error.is_final() => Err(error),
-        Err(error) if !lacks.is_empty() && error.to_string().ends_with(DENIED) => Ok((false, Vec::new())),
-        Err(error) => Ok((false, vec![fault(mapping, "key", error.to_string())])),
+        Err(error) if error.is_final() => return Err(error),
+        Err(error) => {
+            let is_said = !lacks.is_empty() && error.to_string().ends_with(DENIED);
+            found.faults.extend((!is_said).then(|| fault(mapping, "key", error.to_string())));
+            return Ok(false);
+        }
+    };
+    let mut faults = plan.unsavable().to_vec();
+    if tells_doubts {
+        found.doubts.extend(plan.doubts().iter().map(|(key, doubt)| fault(mapping, key, doubt.clone())));
+        if faults.is_empty() {
+            match store.write_fault(&plan).await {
+                Err(StoreError::Overloaded(text) | StoreError::Transient(text)) => {
+                    found.faults.push(busy(mapping, &text));
+                    return Ok(true);
+                }
+                fault => faults.extend(fault?),
+            }
+        }
     }
+    found.faults.extend(unsaid(&faults));
+    Ok(true)
 }
 
 /// One fault for all mappings that lack the same, at the place of the first.
@@ -174,15 +202,15 @@ pub async fn check(config: &Config, mappings: &Mappings, asks: Asks, faults: &mu
     // With faulty settings the store cannot be asked.
     let found = if asks == Asks::Nobody || faults.concern("store") {
         let files = mappings.list.iter().filter_map(|mapping| file_fault(mapping, mapping.config.file.as_ref()?));
-        files.collect()
+        Found { faults: files.collect(), ..Found::default() }
     } else {
         ask_store(&settings.store, mappings, asks == Asks::Everybody, faults).await
     };
-    found.into_iter().for_each(|fault| faults.add(fault.path, fault.message));
+    found.tell(faults);
 }
 
-/// What is wrong with the mappings in the store and the files. A store that does not answer is a fault only if it must.
-async fn ask_store(settings: &config::Store, mappings: &Mappings, must: bool, faults: &mut Faults) -> Vec<Fault> {
+/// What the store says of the mappings, and the files. A store that does not answer is a fault only if it must.
+async fn ask_store(settings: &config::Store, mappings: &Mappings, must: bool, faults: &mut Faults) -> Found {
     let asked = match Store::connect_to_check(settings).await {
         Ok(store) => asked(&store, mappings, must).await,
         Err(error) => Err(error),
@@ -193,25 +221,26 @@ async fn ask_store(settings: &config::Store, mappings: &Mappings, must: bool, fa
         Err(error) if must => faults.add("store.url", error.to_string()),
         Err(_) => {}
     }
-    Vec::new()
+    Found::default()
 }
 
-async fn asked(store: &Store, mappings: &Mappings, must: bool) -> Result<Vec<Fault>, StoreError> {
+async fn asked(store: &Store, mappings: &Mappings, must: bool) -> Result<Found, StoreError> {
     store.choose_feed(&mappings.list).await?;
     let mut found = faults(store, mappings, must).await?;
-    if must {
-        let fault = |message| Fault { path: "store.feed".to_owned(), message };
-        found.extend(store.feed_lacks().await?.into_iter().map(fault));
+    if !must {
+        return Ok(found);
     }
-    if must && !store.standing().takes_writes() {
-        tracing::warn!(setting = "store.url", "{}", store.standing());
+    let lacking = store.feed_lacks().await?.into_iter();
+    found.faults.extend(lacking.map(|message| Fault { path: "store.feed".to_owned(), message }));
+    if !store.standing().takes_writes() {
+        found.doubt("store.url", store.standing());
     }
-    if must && let Some(doubt) = store.encoding_doubt().await? {
-        tracing::warn!(setting = "store.url", "{doubt}");
+    if let Some(doubt) = store.encoding_doubt().await? {
+        found.doubt("store.url", doubt);
     }
-    if must && found.is_empty() {
+    if found.faults.is_empty() {
         let doubts = store.trigger_doubts(&mappings.list).await?;
-        doubts.iter().for_each(|doubt| tracing::warn!("{doubt}"));
+        doubts.into_iter().for_each(|doubt| found.doubt("store.feed", doubt));
     }
     Ok(found)
 }

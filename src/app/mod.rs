@@ -7,6 +7,7 @@ mod check;
 mod commands;
 mod descriptors;
 mod looking;
+mod mirroring;
 mod modes;
 mod reading;
 mod reload;
@@ -19,7 +20,6 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sd_notify::NotifyState;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
@@ -39,7 +39,7 @@ use signals::{Signal, Signals};
 
 use crate::admin::{self, Admin, Names, Readiness};
 use crate::config::{Loaded, Settings};
-use crate::dispatch::Owned;
+use crate::dispatch::{ModeOrder, Owned};
 use crate::server::bind_admin;
 use crate::telemetry::audit::AuditLine;
 use crate::telemetry::{LastingPart, Metrics, lasting};
@@ -100,7 +100,7 @@ async fn serve(
         sidecar.readiness.loaded(sidecar.owned.clone());
     }
     serving.accept(&sidecar.metrics.panics);
-    supervisor::tell(NotifyState::Ready);
+    supervisor::tell(supervisor::READY);
     let mut served = Ok(());
     let mut mirrored = tokio::time::interval(MIRROR_EVERY);
     mirrored.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -111,8 +111,12 @@ async fn serve(
                 Signal::Reload if reload(sidecar, &serving, signals, &reread).await => {}
                 Signal::Reload => break,
             },
-            Some(order) = sidecar.ordered() => sidecar.obey(&serving, order).await,
-            _ = mirrored.tick() => sidecar.mirror(&serving).await,
+            Some(order) = sidecar.ordered() => {
+                if !obey(sidecar, &serving, signals, order, &reread).await {
+                    break;
+                }
+            }
+            _ = mirrored.tick() => sidecar.mirror(&serving.upstream).await,
             Some(arrived) = coming.join_next() => match begin::whole(arrived) {
                 Ok(new) => sidecar.arrive(&serving, new).await,
                 Err(failure) => {
@@ -124,9 +128,13 @@ async fn serve(
     }
     // 1. Not ready, and no new clients; 2. clients that are connected get their replies.
     tracing::info!("shutting down");
-    supervisor::tell(NotifyState::Stopping);
+    supervisor::tell(supervisor::STOPPING);
+    sidecar.hear_no_more();
     sidecar.readiness.drain();
+    let upstream = serving.upstream.clone();
     serving.close().await;
+    // Nobody writes any more, and nothing remembers what waits.
+    sidecar.mirror(&upstream).await;
     served
 }
 
@@ -147,6 +155,34 @@ async fn reload(sidecar: &mut Sidecar, serving: &Serving, signals: &mut Signals,
         }
     }
     true
+}
+
+/// Does what somebody asks about modes. False when a signal says to stop, which does not wait for it.
+async fn obey(
+    sidecar: &mut Sidecar,
+    serving: &Serving,
+    signals: &mut Signals,
+    order: ModeOrder,
+    reread: impl Fn() -> Loaded,
+) -> bool {
+    let mut is_reload_asked = false;
+    let has_stopped = {
+        let mut obeying = pin!(sidecar.obey(serving, order));
+        loop {
+            tokio::select! {
+                () = &mut obeying => break false,
+                signal = signals.next() => match signal {
+                    Signal::Stop => break true,
+                    Signal::Reload => is_reload_asked = true,
+                },
+            }
+        }
+    };
+    if has_stopped {
+        // Requests that are held are answered as before.
+        serving.adopt(sidecar.edition_in(&sidecar.modes)).await;
+    }
+    !has_stopped && (!is_reload_asked || reload(sidecar, serving, signals, reread).await)
 }
 
 /// How often what was written is brought to the upstream, of mappings that are mirrored.

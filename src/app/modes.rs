@@ -12,10 +12,11 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
+use super::mirroring::{Leave, Left};
 use super::reload::Sidecar;
 use super::serving::Serving;
 use crate::config::Mode;
-use crate::dispatch::{ModeOrder, Which};
+use crate::dispatch::{By, ModeOrder, Which};
 use crate::errors;
 use crate::inspect::mode_facts;
 use crate::keys::MappingId;
@@ -23,57 +24,62 @@ use crate::mapping::{Kind, Mapping, Modes, Setting};
 use crate::store::Word;
 use crate::telemetry::audit::AuditLine;
 
-/// So long the store may take to end what is under way, and the upstream to take what is brought there: it is back
-/// within five seconds in any case.
-const LIMIT: Duration = Duration::from_secs(2);
-const BRINGING: Duration = Duration::from_secs(2);
-
 /// So long other sidecars have to bring over what was written through them.
-const OTHERS: Duration = Duration::from_millis(300);
-
-/// What of a mapping is not at the upstream.
-const UNMIRRORED: &str = "what was written while the keys were owned is in the store, and not at the upstream \
-    (mirror = false)";
-const UNBROUGHT: &str = "not everything that was written while the keys were owned could be brought to the upstream";
-
-/// So long bringing over what was written may take at a time, while nobody waits for it.
-const MIRRORING: Duration = Duration::from_millis(500);
+pub(super) const OTHERS: Duration = Duration::from_millis(300);
 
 /// So long the store may take to pass it on.
 const TELLING: Duration = Duration::from_secs(1);
 
-/// What of the store was not done within [`LIMIT`].
-const UNFINISHED: &str = "the store has not ended within 2 s what was under way: writes that were not answered may \
-    still be applied, and deferred ones wait in the journal until it takes them";
+/// Who is told of another mode, and who asked for it.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Asked<'w> {
+    /// What the other sidecars of the store are told.
+    word: Option<&'w Word>,
+    /// Another sidecar asked for it, at this moment.
+    by_other: Option<Instant>,
+}
 
 impl Sidecar {
     /// Does what somebody asks, says what is in force then, and tells the other sidecars of the store.
     pub(super) async fn obey(&mut self, serving: &Serving, order: ModeOrder) {
-        let ModeOrder { which, mode, percent, reply } = order;
-        let (settings, named) = match self.wanted(&which, mode, percent) {
+        let (settings, named) = match self.wanted(&order) {
             Ok(wanted) => wanted,
             Err(text) => {
                 // Another sidecar may have mappings that this one has not. The client may have left.
-                let _left = reply.map(|reply| reply.send(Err(text)));
+                if let By::Client(reply) = order.by {
+                    let _left = reply.send(Err(text));
+                }
                 return;
             }
         };
+        let ModeOrder { which, mode, percent, by } = order;
         let mapping = if let Which::One(pattern) = which { Some(pattern) } else { None };
-        let word = reply.as_ref().map(|_| Word::Mode { mapping, mode, percent });
-        let notes = self.change_over(serving, settings, word.as_ref()).await;
-        let Some(reply) = reply else {
-            self.metrics.audit.add(&AuditLine::of_the_sidecar("MODE by the change feed", &Ok::<(), &str>(())));
-            return;
+        let word = Word::Mode { mapping, mode, percent };
+        let asked = match by {
+            By::Client(_) => Asked { word: Some(&word), by_other: None },
+            By::Other(_, at) => Asked { word: None, by_other: Some(at) },
+            By::Again => Asked::default(),
         };
-        let facts = mode_facts(&self.owned.mappings, &self.modes).into_iter().zip(named);
-        let told = facts.filter(|(_, is_named)| *is_named).map(|(fact, _)| fact.noting(&notes));
-        let _left = reply.send(Ok(told.collect()));
+        let notes = self.change_over(serving, settings, asked).await;
+        match by {
+            By::Client(reply) => {
+                let facts = mode_facts(&self.owned.mappings, &self.modes).into_iter().zip(named);
+                let told = facts.filter(|(_, is_named)| *is_named).map(|(fact, _)| fact.noting(&notes));
+                let _left = reply.send(Ok(told.collect()));
+            }
+            By::Other(..) => {
+                let about = format!("MODE {} by the change feed", word.shown());
+                self.metrics.audit.add(&AuditLine::of_the_sidecar(&about, &Ok::<(), &str>(())));
+            }
+            By::Again => {}
+        }
     }
 
     /// Tells the other sidecars of the store; or what is to be known where that cannot be done.
     async fn tell_others(&self, word: Option<&Word>) -> Option<String> {
         let why = match tokio::time::timeout(TELLING, self.owned.store.say(word?)).await {
-            Ok(Ok(_)) => return None,
+            Ok(Ok(is_said)) if is_said || self.owned.awaits.is_none() => return None,
+            Ok(Ok(_)) => "the store was never there".to_owned(),
             Ok(Err(error)) => error.to_string(),
             Err(_) => "the store does not answer".to_owned(),
         };
@@ -82,7 +88,8 @@ impl Sidecar {
     }
 
     /// The settings of all mappings, and which of them are named.
-    fn wanted(&self, which: &Which, mode: Mode, percent: Option<u8>) -> Result<(Vec<Setting>, Vec<bool>), String> {
+    fn wanted(&self, order: &ModeOrder) -> Result<(Vec<Setting>, Vec<bool>), String> {
+        let ModeOrder { which, mode, percent, by } = order;
         let mappings = &self.owned.mappings.list;
         let is_named = |mapping: &Mapping| match which {
             Which::All => true,
@@ -92,9 +99,15 @@ impl Sidecar {
         if let (Which::One(pattern), false) = (which, named.contains(&true)) {
             return Err(errors::hearthside::no_mapping(pattern));
         }
+        let is_outdated = |mapping: &Mapping| match by {
+            By::Other(place, _) => self.owned.store.is_outdated(mapping.pattern.text(), *place),
+            By::Client(_) | By::Again => false,
+        };
         let mut settings = self.modes.settings();
-        for (setting, _) in settings.iter_mut().zip(&named).filter(|(_, is_named)| **is_named) {
-            *setting = Setting { mode, percent: percent.unwrap_or(setting.percent) };
+        for ((setting, _), mapping) in settings.iter_mut().zip(&named).zip(mappings).filter(|((_, named), _)| **named) {
+            if !is_outdated(mapping) {
+                *setting = Setting { mode: *mode, percent: percent.unwrap_or(setting.percent) };
+            }
         }
         Ok((settings, named))
     }
@@ -104,43 +117,48 @@ impl Sidecar {
     pub(super) async fn change_over(
         &mut self,
         serving: &Serving,
-        settings: Vec<Setting>,
-        word: Option<&Word>,
+        mut settings: Vec<Setting>,
+        asked: Asked<'_>,
     ) -> Vec<String> {
         let (before, mappings) = (self.modes.clone(), self.owned.mappings.clone());
         let differs = |mapping: &&Mapping| settings.get(mapping.id.index()) != Some(&before.setting(mapping.id));
         let changing: Vec<&Mapping> = mappings.list.iter().filter(differs).collect();
         let begun = Instant::now();
-        let cached: Vec<MappingId> =
-            changing.iter().filter(|mapping| mapping.kind == Kind::Cache).map(|mapping| mapping.id).collect();
+        // Where the upstream answers before and after there is nothing to wait for.
+        let is_owned = |id: MappingId| before.owns_some(id) || settings[id.index()].owns_some();
+        let cached: Vec<MappingId> = changing
+            .iter()
+            .filter(|mapping| mapping.kind == Kind::Cache && is_owned(mapping.id))
+            .map(|mapping| mapping.id)
+            .collect();
         if cached.is_empty() {
             if !changing.is_empty() {
                 self.come_into_force(serving, settings).await;
             }
-        } else {
-            let done = CancellationToken::new();
-            // Also where this is given up halfway, clients do not wait for ever.
-            let _done = done.clone().drop_guard();
-            serving.adopt(self.edition_in(&Arc::new(before.changing(&cached, done)))).await;
-            let leaving = self.leave(serving, (&before, &settings), &cached);
-            let (left, untold) = tokio::join!(leaving, self.tell_others_and_wait(word, &before, &settings));
-            cached.iter().for_each(|mapping| self.owned.cache.forget_by_mode(*mapping));
-            self.come_into_force(serving, settings).await;
-            self.forget_given_up(&cached);
-            self.log_changes(&changing, &before, (begun.elapsed(), left));
-            return left.map(str::to_owned).into_iter().chain(untold).collect();
+            self.log_changes(&changing, &before, (begun.elapsed(), None));
+            return self.tell_others(asked.word).await.into_iter().collect();
         }
-        self.log_changes(&changing, &before, (begun.elapsed(), None));
-        self.tell_others(word).await.into_iter().collect()
-    }
-
-    /// What could not be brought to the upstream in time must not come over what clients write there now.
-    fn forget_given_up(&self, mappings: &[MappingId]) {
-        let keyspace = &self.owned.mappings.keyspace;
-        let is_given_up = |id: MappingId, key: &[u8]| mappings.contains(&id) && !self.modes.owns(id, key);
-        let is_meant = |key: &[u8]| keyspace.owner(key).is_some_and(|id| is_given_up(id, key));
-        drop(self.owned.cache.take_written(usize::MAX, is_meant));
-        self.metrics.owned.mirror_waiting.set(self.owned.cache.count_written() as i64);
+        let done = CancellationToken::new();
+        // Also where this is given up halfway, clients do not wait for ever.
+        let _done = done.clone().drop_guard();
+        serving.adopt(self.edition_in(&Arc::new(before.changing(&cached, done)))).await;
+        let leave = Leave { before: &before, after: &settings, mappings: &cached, by_other: asked.by_other };
+        let (left, untold) =
+            tokio::join!(self.leave(serving, leave), self.tell_others_and_wait(asked.word, &before, &settings));
+        if left == Some(Left::Unsettled) {
+            for id in self.owned.mirrored() {
+                let (was, setting) = (before.setting(id), &mut settings[id.index()]);
+                *setting = if was.gives_up(*setting) { was } else { *setting };
+            }
+        }
+        cached.iter().for_each(|mapping| self.owned.cache.forget_by_mode(*mapping));
+        self.come_into_force(serving, settings).await;
+        let left = match self.forget_given_up() {
+            0 => left,
+            _ => left.filter(|left| left.is_trouble()).or(Some(Left::Unbrought)),
+        };
+        self.log_changes(&changing, &before, (begun.elapsed(), left));
+        left.map(|left| left.text().to_owned()).into_iter().chain(untold).collect()
     }
 
     /// From now on requests are routed by these settings.
@@ -161,50 +179,9 @@ impl Sidecar {
         untold
     }
 
-    /// Ends what is under way of mappings that are held, and brings to the upstream what is to be there.
-    async fn leave(
-        &self,
-        serving: &Serving,
-        (before, after): (&Modes, &[Setting]),
-        mappings: &[MappingId],
-    ) -> Option<&'static str> {
-        let has_ended = tokio::time::timeout(LIMIT, self.owned.cache.leave(mappings)).await;
-        let list = &self.owned.mappings.list;
-        // Some of its keys are the upstream's from now on.
-        let own = |id: &&MappingId| before.setting(**id).gives_up(after[id.index()]);
-        let (mirrored, unmirrored): (Vec<MappingId>, Vec<MappingId>) =
-            mappings.iter().filter(own).partition(|id| list[id.index()].config.mirror);
-        let brought = tokio::time::timeout(BRINGING, self.owned.mirror(&serving.upstream, &mirrored)).await;
-        let is_written = unmirrored.iter().any(|id| list[id.index()].config.is_written());
-        match (has_ended, brought) {
-            (Ok(Ok(())), Ok(Ok(_))) if is_written => Some(UNMIRRORED),
-            (Ok(Ok(())), Ok(Ok(_))) => None,
-            (Ok(Ok(())), _) => Some(UNBROUGHT),
-            _ => Some(UNFINISHED),
-        }
-    }
-
-    /// Brings what was written to the upstream, of mappings that are mirrored.
-    pub(super) async fn mirror(&mut self, serving: &Serving) {
-        if self.owned.cache.count_written() == 0 {
-            return;
-        }
-        let owning: Vec<MappingId> = self.owned.mirrored().into_iter().filter(|id| self.modes.owns_some(*id)).collect();
-        let brought = tokio::time::timeout(MIRRORING, self.owned.mirror(&serving.upstream, &owning)).await;
-        let why = match brought {
-            Ok(Ok(_)) => None,
-            Ok(Err(why)) => Some(why),
-            Err(_) => Some("it takes too long".to_owned()),
-        };
-        self.metrics.owned.mirror_waiting.set(self.owned.cache.count_written() as i64);
-        if let (Some(why), None) = (&why, &self.unmirrored) {
-            tracing::info!(why, "what was written is not brought to the upstream (mirror) for now; it is tried again");
-        }
-        self.unmirrored = why;
-    }
-
-    fn log_changes(&self, changing: &[&Mapping], before: &Modes, (took, why): (Duration, Option<&str>)) {
-        let (took_ms, trouble) = (took.as_millis() as u64, why.filter(|why| *why != UNMIRRORED));
+    fn log_changes(&self, changing: &[&Mapping], before: &Modes, (took, left): (Duration, Option<Left>)) {
+        let trouble = left.filter(|left| left.is_trouble()).map(Left::text);
+        let took_ms = took.as_millis() as u64;
         for mapping in changing {
             let (name, was, now) = (mapping.pattern.text(), before.setting(mapping.id), self.modes.setting(mapping.id));
             let (mode, percent, was) = (now.mode.name(), now.percent, was.mode.name());

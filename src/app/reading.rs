@@ -36,7 +36,7 @@ fn token(path: &str) -> Result<Option<Token>, String> {
 }
 
 /// Checks the addresses of the upstream and the store, without connecting to them.
-fn addresses(settings: &Settings, faults: &mut Faults) {
+fn addresses(settings: &Settings, mappings: &Mappings, faults: &mut Faults) {
     if !settings.upstream.url.is_empty() {
         match Topology::parse(&settings.upstream) {
             Ok(topology) if topology.is_unverified() => {
@@ -44,7 +44,12 @@ fn addresses(settings: &Settings, faults: &mut Faults) {
                     everything; a server that nobody vouches for can be verified by its fingerprint";
                 faults.doubt("upstream.tls_verify", text);
             }
-            Ok(_) => {}
+            Ok(topology) => {
+                for mapping in mappings.list.iter().filter(|mapping| mapping.config.mirror && topology.is_cluster()) {
+                    let text = "is not for a cluster: what is written there is not brought to its nodes";
+                    faults.add(format!("{}.mirror", mapping.config.path), text);
+                }
+            }
             Err(text) => faults.add("upstream.url", text),
         }
     }
@@ -75,10 +80,28 @@ fn doubts(settings: &Settings, mappings: &Mappings, faults: &mut Faults) {
             faults.doubt(format!("security.deny[{i}]"), text);
         }
     }
+    for mapping in mappings.list.iter().filter(|mapping| mapping.config.mirror && !mapping.config.is_written()) {
+        let text = "is for mappings with write = \"through\" or \"deferred\": nothing of this one is ever brought";
+        faults.doubt(format!("{}.mirror", mapping.config.path), text);
+    }
+    if settings.server.reuse_port
+        && let Some(mapping) = mappings.list.iter().find(|mapping| mapping.config.defers())
+    {
+        let text = format!(
+            "two sidecars on one port have two journals, and what the one that stops has not saved waits in its own: \
+             take over by socket activation, because '{}' defers writes",
+            mapping.pattern.text()
+        );
+        faults.doubt("server.reuse_port", text);
+    }
     for mapping in mappings.list.iter().filter(|mapping| mapping.is_blind()) {
-        let text =
-            "has a ttl and no watch: what changes in the store is seen only after its ttl; name the tables in watch";
-        faults.doubt(format!("{}.query", mapping.config.path), text);
+        let path = &mapping.config.path;
+        // Of a watch that cannot be read, that is said.
+        if !faults.concern_elements_of(&format!("{path}.watch")) {
+            let text = "has a ttl and no watch: what changes in the store is seen only after its ttl; name the tables \
+                in watch";
+            faults.doubt(format!("{path}.query"), text);
+        }
     }
 }
 
@@ -106,7 +129,7 @@ impl Reading {
         let mappings = Mappings::compile(&loaded.config, &mut loaded.faults);
         let access = Access::compile(&loaded.config, &mut loaded.faults);
         let settings = &loaded.config.settings;
-        addresses(settings, &mut loaded.faults);
+        addresses(settings, &mappings, &mut loaded.faults);
         doubts(settings, &mappings, &mut loaded.faults);
         let (tls, token) = (server_config(&settings.tls), token(&settings.admin.token_file));
         let tls = tls.unwrap_or_else(|(path, text)| {

@@ -1,7 +1,9 @@
 //! SIGHUP: reads the configuration again. Everything that may change while the sidecar runs is changed at once or, if
 //! anything is faulty, not at all. Clients stay connected.
 
+use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinSet;
@@ -9,18 +11,22 @@ use tokio::task::JoinSet;
 use super::background::{self, Audience};
 use super::build::{self, Built};
 use super::check::Failure;
+use super::modes::Asked;
 use super::reading::Reading;
 use super::serving::Serving;
 use crate::admin::Readiness;
 use crate::cache;
 use crate::config::{self, Loaded, MappingConfig, Settings};
 use crate::dispatch::{ModeOrder, ModeOrders, Owned};
-use crate::mapping::Modes;
+use crate::mapping::{Mappings, Modes};
 use crate::server::Edition;
 use crate::telemetry::audit::AuditLine;
 use crate::telemetry::metrics::Outcome;
 use crate::telemetry::{Audit, Metrics};
 use crate::upstream::Topology;
+
+/// So long the store is waited for when mappings are planned again.
+const PLANNING: Duration = Duration::from_secs(1);
 
 /// The parts of the sidecar that a reload exchanges.
 pub(super) struct Sidecar {
@@ -68,6 +74,12 @@ impl Sidecar {
             Self { reading, owned, beside, background, metrics, tasks, audience, readiness, modes, unmirrored, orders };
         sidecar.show_modes();
         sidecar
+    }
+
+    /// Orders for other modes are refused from now on.
+    pub(super) fn hear_no_more(&mut self) {
+        self.orders.1.close();
+        while self.orders.1.try_recv().is_ok() {}
     }
 
     /// The next order for other modes.
@@ -148,7 +160,7 @@ impl Sidecar {
 
     /// First everything that may fail, then the change.
     async fn change(&mut self, serving: &Serving, mut reading: Reading) -> Result<(), Failure> {
-        let (old, new) = (&self.reading.config, &reading.config);
+        let (old, new) = (self.reading.config.clone(), &reading.config);
         if old.settings.auth.mode != new.settings.auth.mode {
             return Err(Failure::fault(
                 "auth.mode",
@@ -160,8 +172,9 @@ impl Sidecar {
         if has_new_mappings {
             self.may_change_mappings()?;
         }
+        let mut early = Vec::new();
         let successor = if has_new_mappings {
-            Some(build::successor(&self.owned, reading.mappings.clone(), &old.settings, &self.metrics).await?)
+            Some(self.successor(serving, reading.mappings.clone(), &mut early).await?)
         } else {
             None
         };
@@ -187,16 +200,46 @@ impl Sidecar {
             Some(new) => self.succeed(serving, edition, new).await,
             None => {
                 serving.adopt(edition).await;
-                self.owned.replan_all().await;
-                self.owned.reloader.request_all(true);
+                let owned = self.owned.clone();
+                let planned = tokio::spawn(async move {
+                    owned.replan_all().await;
+                    owned.reloader.request_all(true);
+                });
+                // While the store does not answer, who asks for another mode does not wait for it.
+                let _later = tokio::time::timeout(PLANNING, planned).await;
             }
         }
         self.show_modes();
-        self.change_over(serving, self.modes.all_configured(), None).await;
+        self.change_over(serving, self.modes.all_configured(), Asked::default()).await;
+        for order in early {
+            self.obey(serving, order).await;
+        }
         if let Some(topology) = topology {
             serving.upstream.move_to(topology);
         }
         Ok(())
+    }
+
+    /// What takes the place of the mappings in force. That may take long while the store does not answer: who asks for
+    /// another mode meanwhile does not wait for it, and what was asked is done once more behind the reload.
+    async fn successor(
+        &mut self,
+        serving: &Serving,
+        mappings: Mappings,
+        early: &mut Vec<ModeOrder>,
+    ) -> Result<Built, Failure> {
+        let (owned, settings, metrics) =
+            (self.owned.clone(), self.reading.config.settings.clone(), self.metrics.clone());
+        let mut built = pin!(build::successor(&owned, mappings, &settings, &metrics));
+        loop {
+            tokio::select! {
+                built = &mut built => return built,
+                Some(order) = self.orders.1.recv() => {
+                    early.push(order.again());
+                    self.obey(serving, order).await;
+                }
+            }
+        }
     }
 
     /// What waits for a mapping that goes is saved first, or put aside, and what the journal held at the start belongs

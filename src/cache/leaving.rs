@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::{Cache, Cause};
 use crate::keys::MappingId;
 use crate::store::StoreError;
+use crate::telemetry::clock::Tick;
 use crate::telemetry::planted::is_planted;
 
 /// How often it is looked whether writes have ended.
@@ -34,15 +35,30 @@ impl Cache {
         self.memory.written().take(most, is_meant)
     }
 
+    /// A key that was taken is there.
+    pub fn written_arrived(&self, key: &Bytes) {
+        self.memory.written().arrived(key, Tick::now());
+    }
+
     /// Keys that could not be brought there: they wait again.
-    pub fn give_back_written(&self, keys: Vec<Bytes>) {
+    pub fn give_back_written(&self, keys: &[Bytes]) {
         self.memory.written().give_back(keys);
     }
 
-    /// True once more keys were written than are remembered.
+    /// Forgets that these keys were written; how many there were.
+    pub fn forget_written(&self, is_meant: impl Fn(&[u8]) -> bool) -> usize {
+        self.memory.written().forget(is_meant)
+    }
+
+    /// True if more keys of these mappings were written than are remembered; from now on that is forgotten.
     #[must_use]
-    pub fn has_lost_written(&self) -> bool {
-        self.memory.written().has_lost()
+    pub fn take_lost_written(&self, mappings: &[MappingId]) -> bool {
+        self.memory.written().take_lost(mappings)
+    }
+
+    /// What was noted of another cache, which nobody asks any more, is noted here.
+    pub(super) fn inherit_written(&self, old: &Self) {
+        old.take_written(usize::MAX, |_| true).iter().for_each(|key| self.memory.written().note(key));
     }
 
     /// How many keys wait for that.

@@ -132,6 +132,7 @@ impl Cache {
     pub fn renew(&self, key: &[u8], entry: &Entry, now: Tick) {
         if let Some(expiry) = self.memory.renew(entry, now) {
             self.write_behind.renew(entry.mapping, key, expiry);
+            self.memory.written().renewed(key);
         }
     }
 

@@ -35,7 +35,7 @@ impl Cache {
         old.writes_ended().await;
         old.write_behind.save_changing(&self.write_behind, LAST_SAVING).await;
         old.write_behind.hand_over(&self.write_behind).await;
-        self.give_back_written(old.take_written(usize::MAX, |_| true));
+        self.inherit_written(old);
         old.flush_all();
         self.memory.handover.open();
     }
@@ -45,6 +45,7 @@ impl Cache {
     pub async fn inherit(&self, old: &Self) {
         old.writes_ended().await;
         self.write_behind.inherit(&old.write_behind);
+        self.inherit_written(old);
         self.memory.handover.open();
     }
 

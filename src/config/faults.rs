@@ -130,6 +130,12 @@ impl Faults {
         self.list.iter().any(|fault| fault.path.split('.').next() == Some(section))
     }
 
+    /// True when something is wrong in one of the elements of this list.
+    #[must_use]
+    pub fn concern_elements_of(&self, path: &str) -> bool {
+        self.list.iter().any(|fault| fault.path.strip_prefix(path).is_some_and(|rest| rest.starts_with('[')))
+    }
+
     /// True while nothing is wrong.
     #[must_use]
     pub const fn is_empty(&self) -> bool {

@@ -37,7 +37,7 @@ pub use call::{wrong_arity, wrong_exec};
 pub(crate) use connection::client::end_wait;
 pub use connection::hello::greeted;
 use connection::{dedicated, subscribe};
-pub use modes::{ModeOrder, ModeOrders, Which};
+pub use modes::{By, ModeOrder, ModeOrders, Which};
 pub use newest::{EditionPlace, Newest};
 pub use owned::Owned;
 pub use owned::expire::{Living, answer_lived};

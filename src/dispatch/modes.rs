@@ -2,6 +2,7 @@
 //! obeys stands in `app/modes.rs`.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -12,6 +13,7 @@ use crate::inspect::ModeFacts;
 use crate::keys::MappingId;
 use crate::route::Route;
 use crate::session::Session;
+use crate::store::Place;
 
 /// What of the mappings an order is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,8 +33,27 @@ pub struct ModeOrder {
     pub mode: Mode,
     /// For so many of a hundred keys; none: as many as before.
     pub percent: Option<u8>,
-    /// Is told what is in force then, or why nothing was changed; none of an order that another sidecar has got.
-    pub reply: Option<oneshot::Sender<Result<Vec<ModeFacts>, String>>>,
+    /// Who gives it.
+    pub by: By,
+}
+
+/// Who gives an order.
+#[derive(Debug)]
+pub enum By {
+    /// A client, which is told what is in force then, or why nothing was changed.
+    Client(oneshot::Sender<Result<Vec<ModeFacts>, String>>),
+    /// Another sidecar of the store, by a word with this place that was heard at this moment.
+    Other(Place, Instant),
+    /// Nobody who waits: what a client asked for during a reload is done once more behind it.
+    Again,
+}
+
+impl ModeOrder {
+    /// The same once more, for nobody.
+    #[must_use]
+    pub fn again(&self) -> Self {
+        Self { which: self.which.clone(), mode: self.mode, percent: self.percent, by: By::Again }
+    }
 }
 
 /// Where orders are given.
@@ -53,14 +74,14 @@ impl ModeOrders {
     /// Why nothing was changed; nothing where the sidecar is ending.
     pub async fn give(&self, which: Which, mode: Mode, percent: Option<u8>) -> Result<Vec<ModeFacts>, Option<String>> {
         let (reply, told) = oneshot::channel();
-        self.0.send(ModeOrder { which, mode, percent, reply: Some(reply) }).map_err(|_| None)?;
+        self.0.send(ModeOrder { which, mode, percent, by: By::Client(reply) }).map_err(|_| None)?;
         told.await.map_err(|_| None)?.map_err(Some)
     }
 
     /// Gives an order that another sidecar of the store has got.
-    pub fn pass_on(&self, which: Which, mode: Mode, percent: Option<u8>) {
+    pub fn pass_on(&self, which: Which, mode: Mode, percent: Option<u8>, place: Place) {
         // A sidecar that is ending does nothing any more.
-        let _ending = self.0.send(ModeOrder { which, mode, percent, reply: None });
+        let _ending = self.0.send(ModeOrder { which, mode, percent, by: By::Other(place, Instant::now()) });
     }
 }
 

@@ -79,8 +79,10 @@ impl Check<'_> {
     /// Until when a record is served.
     fn life(&mut self) {
         let block = self.block;
+        // Of a watch that cannot be read, that is said.
+        let is_unread = self.faults.concern_elements_of(&format!("{}.watch", block.path));
         self.require(
-            !self.mapping.is_blind() || block.ttl.is_some(),
+            !self.mapping.is_blind() || block.ttl.is_some() || is_unread,
             "watch",
             "a query without watch and without ttl would never change in memory: give one of them",
         );

@@ -9,6 +9,7 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
 use listenfd::ListenFd;
+use socket2::SockRef;
 
 /// Those that nobody has taken yet.
 #[derive(Debug, Default)]
@@ -27,8 +28,10 @@ impl Passed {
         let mut passed = Self::default();
         for number in 0..sockets.len() {
             if let Ok(Some(listener)) = sockets.take_tcp_listener(number) {
+                listens(&SockRef::from(&listener))?;
                 passed.tcp.push((listener.local_addr()?, listener));
-            } else if let Some(listener) = sockets.take_unix_listener(number)? {
+            } else if let Some(listener) = sockets.take_unix_listener(number).map_err(|error| no_stream(&error))? {
+                listens(&SockRef::from(&listener))?;
                 let address = listener.local_addr()?;
                 passed.unix.push((address.as_pathname().unwrap_or(Path::new("")).to_owned(), listener));
             }
@@ -54,6 +57,21 @@ impl Passed {
         let unix = self.unix.iter().map(|(path, _)| format!("unix://{}", path.display()));
         self.tcp.iter().map(|(address, _)| address.to_string()).chain(unix).collect()
     }
+}
+
+/// # Errors
+/// Nobody can connect to it.
+fn listens(socket: &SockRef<'_>) -> io::Result<()> {
+    match socket.is_listener()? {
+        true => Ok(()),
+        false => Err(io::Error::other(
+            "a socket was passed that does not listen; a unit of systemd's has Accept=no and ListenStream= for it",
+        )),
+    }
+}
+
+fn no_stream(error: &io::Error) -> io::Error {
+    io::Error::other(format!("a socket was passed that is neither TCP nor a Unix stream socket: {error}"))
 }
 
 /// A socket of IPv6 that listens everywhere is what systemd makes of a port alone; it takes clients of IPv4, too.

@@ -66,7 +66,7 @@ pub use tables::TableFacts;
 pub use transaction::StoreTransaction;
 pub use unavailable::Unavailable;
 pub use urgency::Urgency;
-pub use word::Word;
+pub use word::{Place, Word};
 
 use bulkhead::{Bulkhead, Work};
 use gather::Gather;
@@ -237,16 +237,23 @@ impl Store {
             Engine::Postgres(store) => {
                 let saying = tokio::time::timeout(self.settings.query_timeout, store.say(self.words.say(word)?));
                 let silent = |_| StoreError::Unavailable("it does not answer in time".into());
-                saying.await.map_err(silent)?.map(|()| true)
+                let said = saying.await.map_err(silent).flatten();
+                said.inspect_err(|_| self.words.is_unsaid(word)).map(|()| true)
             }
             Engine::Sqlite(_) | Engine::Away(_) => Ok(false),
         }
     }
 
-    /// What another sidecar asks of all, in a [`Change::Word`].
+    /// What another sidecar asks of all, in a [`Change::Word`], and where that stands among all words.
     #[must_use]
-    pub fn hear(&self, word: &str) -> Option<Word> {
+    pub fn hear(&self, word: &str) -> Option<(Word, Place)> {
         self.words.hear(word)
+    }
+
+    /// True when this sidecar has said something of the mode of a mapping since a word that was heard.
+    #[must_use]
+    pub fn is_outdated(&self, pattern: &str, place: Place) -> bool {
+        self.words.is_outdated(Some(pattern), place)
     }
 
     /// One round trip.

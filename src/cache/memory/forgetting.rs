@@ -64,6 +64,7 @@ impl Memory {
     /// Forgets a key that the change feed reports, unless it reports a write of ours.
     pub(crate) fn changed(&self, key: &[u8], from: Option<&str>) {
         if !self.is_own(key, from) {
+            self.flights.written.changed(key);
             self.invalidate(key, Cause::Change(None));
         }
     }
@@ -74,6 +75,7 @@ impl Memory {
         if self.is_own(key, from) && from.is_some_and(|from| self.own_writes.has_ended(from)) {
             return false;
         }
+        self.flights.written.changed(key);
         // What is loaded or written is in memory before that ends.
         let is_kept = self.flights.has(key) || self.entries.has(key);
         if !is_kept {

@@ -1,73 +1,197 @@
 //! Which writes are under way, and which keys were written that the upstream does not have as they are (`mirror =
 //! true`). Their values are looked up when they are brought there: a key is noted once, however often it was written.
+//!
+//! A key that is being brought, or was a moment ago, is noted again when it changes: another sidecar may have brought
+//! what is newer, before what this one brings has arrived.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard};
 
 use bytes::Bytes;
 
 use super::loads::{Flights, locked};
-use crate::keys::Pattern;
+use crate::keys::{MappingId, Pattern};
+use crate::telemetry::clock::Tick;
 
 /// So many keys are remembered.
 const MOST: usize = 500_000;
 
-/// Keys that were written.
+/// So long the change feed may take to tell of a change that another sidecar has brought already, in milliseconds.
+const RECENT: u64 = 5_000;
+
+/// Where a key is on its way to the upstream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// It is noted.
+    Waits,
+    /// It is being brought.
+    Brought,
+    /// It is being brought, and has changed meanwhile.
+    BroughtAndChanged,
+    /// It has arrived at this moment.
+    Arrived(Tick),
+}
+
 #[derive(Debug, Default)]
-pub(crate) struct WrittenKeys {
-    /// The keys that are noted.
-    wanted: Vec<Pattern>,
-    keys: Mutex<HashSet<Bytes>>,
+struct Keys {
+    stages: HashMap<Bytes, Stage>,
+    /// Those that wait, the first one first.
+    waiting: VecDeque<Bytes>,
+    /// Those that have arrived, and when.
+    arrived: VecDeque<(Tick, Bytes)>,
+}
+
+impl Keys {
+    /// How many have not arrived.
+    fn count(&self) -> usize {
+        self.stages.len() - self.arrived.len()
+    }
+
+    /// A key that nobody has noted yet, or that has arrived, waits.
+    fn renote(&mut self, key: &Bytes) {
+        if let Some(Stage::Arrived(_)) = self.stages.get(key) {
+            self.arrived.retain(|(_, other)| other != key);
+        }
+        self.wait(key);
+    }
+
+    fn wait(&mut self, key: &Bytes) {
+        self.stages.insert(key.clone(), Stage::Waits);
+        self.waiting.push_back(key.clone());
+    }
+
+    /// Forgets what arrived long ago.
+    fn tidy(&mut self, now: Tick) {
+        while self.arrived.front().is_some_and(|(at, _)| at.plus(RECENT) < now) {
+            let Some((_, key)) = self.arrived.pop_front() else { return };
+            self.stages.remove(&key);
+        }
+    }
+}
+
+/// A mapping whose keys are noted.
+#[derive(Debug)]
+struct Wanted {
+    id: MappingId,
+    pattern: Pattern,
     /// More were written than are remembered.
     has_lost: AtomicBool,
 }
 
+/// Keys that were written.
+#[derive(Debug, Default)]
+pub(crate) struct WrittenKeys {
+    wanted: Vec<Wanted>,
+    keys: Mutex<Keys>,
+}
+
 impl WrittenKeys {
-    fn keys(&self) -> MutexGuard<'_, HashSet<Bytes>> {
+    fn keys(&self) -> MutexGuard<'_, Keys> {
         locked(&self.keys)
     }
 
+    fn wanted(&self, key: &[u8]) -> Option<&Wanted> {
+        self.wanted.iter().find(|wanted| wanted.pattern.matches(key))
+    }
+
     /// A key was written, or may have been.
-    pub(super) fn note(&self, key: &Bytes) {
-        if self.wanted.iter().any(|pattern| pattern.matches(key)) {
-            let mut keys = self.keys();
-            match keys.len() < MOST || keys.contains(key) {
-                true => drop(keys.insert(key.clone())),
-                false => self.has_lost.store(true, Relaxed),
+    pub(crate) fn note(&self, key: &Bytes) {
+        let Some(wanted) = self.wanted(key) else { return };
+        let mut keys = self.keys();
+        match keys.stages.get(key) {
+            Some(Stage::Waits | Stage::BroughtAndChanged) => {}
+            Some(Stage::Brought) => _ = keys.stages.insert(key.clone(), Stage::BroughtAndChanged),
+            Some(Stage::Arrived(_)) | None if keys.count() < MOST => keys.renote(key),
+            Some(Stage::Arrived(_)) | None => wanted.has_lost.store(true, Relaxed),
+        }
+    }
+
+    /// A key ends later than it did.
+    pub(crate) fn renewed(&self, key: &[u8]) {
+        if self.wanted(key).is_some() {
+            self.note(&Bytes::copy_from_slice(key));
+        }
+    }
+
+    /// Somebody else has changed a key: it is noted again if it is being brought, or was a moment ago.
+    pub(super) fn changed(&self, key: &[u8]) {
+        if self.wanted(key).is_some() && self.keys().stages.contains_key(key) {
+            self.note(&Bytes::copy_from_slice(key));
+        }
+    }
+
+    /// Takes at most so many keys of those that are meant, to bring them.
+    pub(crate) fn take(&self, most: usize, is_meant: impl Fn(&[u8]) -> bool) -> Vec<Bytes> {
+        let mut keys = self.keys();
+        let (mut taken, mut others) = (Vec::new(), VecDeque::new());
+        while taken.len() < most
+            && let Some(key) = keys.waiting.pop_front()
+        {
+            match is_meant(&key) {
+                true => taken.push(key),
+                false => others.push_back(key),
+            }
+        }
+        others.append(&mut keys.waiting);
+        keys.waiting = others;
+        for key in &taken {
+            keys.stages.insert(key.clone(), Stage::Brought);
+        }
+        taken
+    }
+
+    /// A key that was taken is at the upstream.
+    pub(crate) fn arrived(&self, key: &Bytes, now: Tick) {
+        let mut keys = self.keys();
+        keys.tidy(now);
+        match keys.stages.get(key) {
+            Some(Stage::Brought) => {
+                keys.stages.insert(key.clone(), Stage::Arrived(now));
+                keys.arrived.push_back((now, key.clone()));
+            }
+            Some(Stage::BroughtAndChanged) => keys.wait(key),
+            _ => {}
+        }
+    }
+
+    /// Keys that could not be brought: they wait again, behind the others.
+    pub(crate) fn give_back(&self, given: &[Bytes]) {
+        let mut keys = self.keys();
+        for key in given {
+            if matches!(keys.stages.get(key), Some(Stage::Brought | Stage::BroughtAndChanged)) {
+                keys.wait(key);
             }
         }
     }
 
-    /// Takes at most so many keys of those that are meant.
-    pub(crate) fn take(&self, most: usize, is_meant: impl Fn(&[u8]) -> bool) -> Vec<Bytes> {
+    /// Forgets those that wait and are meant: they are not brought any more. How many there were.
+    pub(crate) fn forget(&self, is_meant: impl Fn(&[u8]) -> bool) -> usize {
         let mut keys = self.keys();
-        let taken: Vec<Bytes> = keys.iter().filter(|key| is_meant(key)).take(most).cloned().collect();
-        taken.iter().for_each(|key| drop(keys.take(key)));
-        taken
+        let (gone, kept): (Vec<Bytes>, Vec<Bytes>) = keys.waiting.drain(..).partition(|key| is_meant(key));
+        keys.waiting = kept.into();
+        gone.iter().for_each(|key| _ = keys.stages.remove(key));
+        gone.len()
     }
 
-    /// Keys that could not be brought over: they wait again.
-    pub(crate) fn give_back(&self, keys: Vec<Bytes>) {
-        keys.iter().for_each(|key| self.note(key));
-    }
-
-    /// How many there are.
+    /// How many have not arrived.
     pub(crate) fn len(&self) -> usize {
-        if self.wanted.is_empty() { 0 } else { self.keys().len() }
+        if self.wanted.is_empty() { 0 } else { self.keys().count() }
     }
 
-    /// True once more were written than are remembered.
-    pub(crate) fn has_lost(&self) -> bool {
-        self.has_lost.load(Relaxed)
+    /// True if more keys of one of these mappings were written than are remembered; from now on that is forgotten.
+    pub(crate) fn take_lost(&self, mappings: &[MappingId]) -> bool {
+        let theirs = self.wanted.iter().filter(|wanted| mappings.contains(&wanted.id));
+        theirs.filter(|wanted| wanted.has_lost.swap(false, Relaxed)).count() > 0
     }
 }
 
 impl Flights {
-    /// Nothing goes on yet. Of these keys those are noted whose writes have ended.
-    pub(super) fn noting(wanted: Vec<Pattern>) -> Self {
+    /// Nothing goes on yet. Of these mappings the keys are noted whose writes have ended.
+    pub(super) fn noting(wanted: impl Iterator<Item = (MappingId, Pattern)>) -> Self {
         let mut flights = Self::default();
-        flights.written.wanted = wanted;
+        let wanted = wanted.map(|(id, pattern)| Wanted { id, pattern, has_lost: AtomicBool::new(false) });
+        flights.written.wanted = wanted.collect();
         flights
     }
 
@@ -87,24 +211,68 @@ impl Flights {
 mod tests {
     use bytes::Bytes;
 
-    use super::{Flights, Pattern};
+    use super::{Flights, MOST, Pattern, RECENT, WrittenKeys};
+    use crate::keys::MappingId;
+    use crate::telemetry::clock::Tick;
+
+    fn written(patterns: &[&str]) -> WrittenKeys {
+        let parsed = patterns.iter().map(|text| Pattern::parse(text).expect("a pattern"));
+        Flights::noting(parsed.enumerate().map(|(at, pattern)| (MappingId::new(at), pattern))).written
+    }
+
+    fn note(written: &WrittenKeys, keys: &[&str]) {
+        keys.iter().for_each(|key| written.note(&Bytes::copy_from_slice(key.as_bytes())));
+    }
 
     #[test]
     fn a_key_is_noted_once_and_taken_by_those_who_mean_it() {
-        let patterns = ["a:{x}", "b:{x}"].map(|text| Pattern::parse(text).expect("a pattern"));
-        let written = Flights::noting(patterns.into()).written;
-        for key in ["a:1", "b:1", "a:1", "c:1", "a:2"] {
-            written.note(&Bytes::from(key));
-        }
-        assert_eq!(written.len(), 3);
-        let mut taken = written.take(9, |key| key.starts_with(b"a"));
-        taken.sort();
-        assert_eq!(taken, ["a:1", "a:2"]);
-        assert_eq!(written.len(), 1);
-        written.give_back(taken);
-        assert_eq!((written.take(2, |_| true).len(), written.len(), written.has_lost()), (2, 1, false));
-        let unwanted = Flights::noting(Vec::new()).written;
-        unwanted.note(&Bytes::from("a:1"));
-        assert_eq!((unwanted.len(), unwanted.take(9, |_| true)), (0, Vec::new()));
+        let keys = written(&["a:{x}", "b:{x}"]);
+        note(&keys, &["a:1", "b:1", "a:1", "c:1", "a:2"]);
+        assert_eq!(keys.len(), 3);
+        let taken = keys.take(9, |key| key.starts_with(b"a"));
+        assert_eq!(taken, ["a:1", "a:2"], "in the order in which they came");
+        assert_eq!(keys.len(), 3, "none has arrived");
+        keys.give_back(&taken);
+        assert_eq!(keys.take(2, |_| true), ["b:1", "a:1"], "what failed waits behind the others");
+        assert_eq!(written(&[]).take(9, |_| true), Vec::<Bytes>::new());
+    }
+
+    #[test]
+    fn what_changes_while_it_is_brought_or_a_moment_later_is_brought_again() {
+        let (keys, key) = (written(&["a:{x}"]), Bytes::from("a:1"));
+        let at = Tick::from_ms(1000);
+        keys.changed(b"a:1");
+        assert_eq!(keys.len(), 0, "what nobody brings is no matter");
+        note(&keys, &["a:1"]);
+        assert_eq!(keys.take(9, |_| true), ["a:1"]);
+        keys.changed(b"a:1");
+        keys.arrived(&key, at);
+        assert_eq!(keys.take(9, |_| true), ["a:1"], "it changed on the way");
+        keys.arrived(&key, at);
+        assert_eq!((keys.len(), keys.take(9, |_| true).len()), (0, 0));
+        keys.changed(b"a:1");
+        assert_eq!(keys.take(9, |_| true), ["a:1"], "it changed at about the same time");
+        keys.arrived(&key, at);
+        keys.keys().tidy(at.plus(RECENT + 1));
+        keys.changed(b"a:1");
+        assert_eq!(keys.len(), 0);
+        assert!(keys.keys().stages.is_empty(), "what arrived long ago is forgotten");
+    }
+
+    #[test]
+    fn what_is_forgotten_is_not_brought() {
+        let keys = written(&["a:{x}"]);
+        note(&keys, &["a:1", "a:2"]);
+        assert_eq!(keys.forget(|key| key == b"a:1"), 1);
+        assert_eq!((keys.len(), keys.take(9, |_| true)), (1, vec![Bytes::from("a:2")]));
+    }
+
+    #[test]
+    fn that_too_many_were_written_is_said_once_of_their_mapping() {
+        let keys = written(&["a:{x}", "b:{x}"]);
+        (0..=MOST).for_each(|at| keys.note(&Bytes::from(format!("a:{at}"))));
+        let [a, b] = [0, 1].map(MappingId::new);
+        assert_eq!((keys.len(), keys.take_lost(&[b])), (MOST, false));
+        assert_eq!((keys.take_lost(&[a, b]), keys.take_lost(&[a])), (true, false));
     }
 }

@@ -16,6 +16,9 @@ use crate::keys::MappingId;
 use crate::store::StoreError;
 use crate::telemetry::metrics::PanicMetrics;
 
+/// How often what rests is tried while somebody waits for it.
+const AGAIN: Duration = Duration::from_millis(50);
+
 impl WriteBehind {
     /// Saves what waits, every `interval` and whenever the journal is half full, for ever. A strand that is being
     /// saved, or rests after an error, keeps none of the others.
@@ -75,26 +78,38 @@ impl WriteBehind {
     pub(crate) async fn flush_all_deferred(&self) -> Result<(), StoreError> {
         self.settle_inherited().await?;
         let waiting = self.memory.overlay.mappings();
-        let flushes = self.strands.due(&waiting).map(|(_, strand)| async move {
-            strand.flusher.lock().await.rouse();
-            self.flush_strand(strand).await
-        });
+        let flushes = self.strands.due(&waiting).map(|(_, strand)| self.flush_roused(strand));
         join_all(flushes).await.into_iter().collect()
     }
 
-    /// Saves everything that waits in the strands of these mappings.
+    /// Saves everything that waits in the strands of these mappings; what the store does not take now is tried again
+    /// and again.
     ///
     /// # Errors
     /// The store's, or the journal's; what has not been saved still waits.
     pub(crate) async fn flush_all_of(&self, mappings: &[MappingId]) -> Result<(), StoreError> {
-        let waiting = self.memory.overlay.mappings();
-        if !mappings.iter().any(|mapping| waiting.contains(mapping)) {
-            return Ok(());
-        }
-        self.settle_inherited().await?;
         let is_of_them = |strand: &Strand| strand.mappings.iter().any(|mapping| mappings.contains(mapping));
-        let flushes = self.strands.due(&waiting).filter(|(_, strand)| is_of_them(strand));
-        join_all(flushes.map(|(_, strand)| self.flush_strand(strand))).await.into_iter().collect()
+        loop {
+            let waiting = self.memory.overlay.mappings();
+            if !mappings.iter().any(|mapping| waiting.contains(mapping)) {
+                return Ok(());
+            }
+            self.settle_inherited().await?;
+            let flushes = self.strands.due(&waiting).filter(|(_, strand)| is_of_them(strand));
+            let flushed: Result<Vec<()>, StoreError> =
+                join_all(flushes.map(|(_, strand)| self.flush_roused(strand))).await.into_iter().collect();
+            match flushed {
+                // It may take them the next time, and rows that rest.
+                Ok(_) | Err(StoreError::Overloaded(_) | StoreError::Transient(_)) => tokio::time::sleep(AGAIN).await,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Saves what waits in a strand, also what rests.
+    async fn flush_roused(&self, strand: &Strand) -> Result<(), StoreError> {
+        strand.flusher.lock().await.rouse();
+        self.flush_strand(strand).await
     }
 
     /// True when everything that waits in the journal is in memory, too.

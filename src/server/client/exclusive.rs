@@ -129,6 +129,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     /// What a request asks waits until its mapping has changed over to another mode. Then it is looked at again.
     pub(super) async fn hold(&mut self, request: &OwnedRequest) -> Result<(), End> {
         let changed = self.services.router.modes.changed();
+        let changed = async {
+            changed.await;
+            // Where that was given up, the worker must come to the edition that says so.
+            tokio::task::yield_now().await;
+        };
         self.connection.meanwhile(changed).await?;
         self.put_back(request);
         Ok(())

@@ -350,6 +350,8 @@ pub(super) fn answer(
 ) -> Next {
     let timed = &services.timed;
     timed.answers(session.spec, &route);
+    // What the client sends behind an order is done as the order says.
+    let behind = if matches!(route, Route::Hearthside) { Next::Settled } else { Next::Read };
     let flow = services.answer(session, request, route, replies.tail());
     if matches!(flow, Flow::Answered) {
         timed.answered.add(1);
@@ -367,7 +369,7 @@ pub(super) fn answer(
         }
         Flow::Later(reply) => {
             replies.later(reply, request.raw().len(), under_way);
-            Next::Read
+            behind
         }
     }
 }

@@ -56,6 +56,10 @@ pub(in crate::store) async fn install(
     Ok(report)
 }
 
+/// The code of the error that a name brings about that cannot be read.
+/// Source: <https://www.postgresql.org/docs/current/errcodes-appendix.html>
+const NO_NAME: &str = "42602";
+
 async fn of_one(
     pool: &PgPool,
     table: &TableInterests,
@@ -63,7 +67,13 @@ async fn of_one(
     patience: Duration,
     report: &mut Report,
 ) -> Result<(), StoreError> {
-    let judged = judge(pool, table, means).await?;
+    let judged = match judge(pool, table, means).await {
+        Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some(NO_NAME) => {
+            report.failed.push(format!("'{0}' is no name as SQL writes it; quote it: '\"{0}\"'", table.table));
+            return Ok(());
+        }
+        judged => judged?,
+    };
     if judged.is_empty() {
         report.failed.push(format!("there is no table '{}'", table.table));
     }

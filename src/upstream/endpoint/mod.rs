@@ -37,6 +37,8 @@ use logins::Logins;
 pub use pause::LONGEST_PAUSE;
 use permits::Permits;
 use replicas::Replicas;
+use running::Running;
+pub use running::Transaction;
 use target::{Host, Target};
 use topology::Topology;
 pub use version::Version;
@@ -62,6 +64,8 @@ pub struct Endpoint {
     pub(super) cluster: Cluster,
     /// Its replicas, where reads may go to some.
     pub(super) replicas: Replicas,
+    /// Transactions of the sidecar's own.
+    running: Running,
     /// Where it is, of a node of a cluster.
     node: Option<Host>,
     /// What is shown of it alone, of a node of a cluster.
@@ -80,6 +84,7 @@ impl Endpoint {
         Self {
             cluster: Cluster::new(matches!(topology, Ok(Topology::Cluster(_)))),
             replicas: Replicas::new(settings, topology.as_ref().ok()),
+            running: Running::default(),
             location: Location::new(topology),
             circuit: Circuit::new(settings.breaker_after, metrics.circuit_open.clone()),
             logins: Arc::default(),
@@ -119,6 +124,7 @@ impl Endpoint {
             commands: self.commands.clone(),
             cluster: Cluster::default(),
             replicas: Replicas::default(),
+            running: Running::default(),
             node,
             server,
             metrics: self.metrics.clone(),

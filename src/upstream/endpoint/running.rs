@@ -1,50 +1,144 @@
-//! Runs transactions of the sidecar's own at the upstream, over a connection that is opened for them.
+//! Runs transactions of the sidecar's own at the upstream, each call over a connection that is opened for it.
+//!
+//! Invariant: while a call may still take effect that nobody waits for any more, its connection is unsettled, and no
+//! other one begins. What is in a connection may be executed long after it was given up, over what clients have written
+//! since (hazard 49): `settle` ends it at the server, and says so only when the server has.
 
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use redis::{Cmd, Pipeline, Value};
+use redis::aio::MultiplexedConnection;
+use redis::{Cmd, Pipeline, RedisResult, Value};
 
 use super::Endpoint;
 use super::asking::{in_time, open};
+use super::target::Target;
+use crate::telemetry::random_id::fresh;
 
 /// How long they may take.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-impl Endpoint {
-    /// Runs each of these transactions, in this order: MULTI, its commands, EXEC.
-    ///
-    /// # Errors
-    /// Why not all of them have been run; any may have been.
-    pub async fn run_transactions(&self, transactions: &[Vec<Vec<Vec<u8>>>]) -> Result<(), String> {
-        if self.is_several_as_one() {
-            return Err("a cluster is not written to by mirror".to_owned());
-        }
-        let target = self.location.target().map_err(|error| error.to_string())?;
-        let mut connection = open(&target, self.settings.connect_timeout).await?;
-        let mut all = Pipeline::new();
-        all.cmd("SELECT").arg(self.first_database());
-        for commands in transactions {
-            all.cmd("MULTI");
-            for words in commands {
-                let mut command = Cmd::new();
-                for word in words {
-                    command.arg(&word[..]);
-                }
-                all.add_command(command);
-            }
-            all.cmd("EXEC");
-        }
-        let ran = async { all.query_async::<Vec<Value>>(&mut connection).await.map_err(|error| error.to_string()) };
-        let replies = in_time(PATIENCE, ran).await?;
-        replies.iter().find_map(fault).map_or(Ok(()), Err)
+/// The commands of a transaction, word by word.
+pub type Transaction = Vec<Vec<Vec<u8>>>;
+
+/// A connection with transactions whose outcome is not known, as its server knows it.
+#[derive(Clone, Debug)]
+struct Unsettled {
+    target: Arc<Target>,
+    id: i64,
+    /// Ids begin again when a server does; this name does not come again.
+    name: String,
+}
+
+/// The connection that is unsettled, if one is.
+#[derive(Debug, Default)]
+pub(super) struct Running(Mutex<Option<Unsettled>>);
+
+impl Running {
+    fn unsettled(&self) -> MutexGuard<'_, Option<Unsettled>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The first error in a reply.
-fn fault(reply: &Value) -> Option<String> {
+impl Endpoint {
+    /// Runs each of these transactions, in this order: MULTI, its commands, EXEC. What came of each of them.
+    ///
+    /// # Errors
+    /// Why it is not known what came of them; any may have been run, or be run before [`Endpoint::settle`] has said
+    /// that nothing is.
+    pub async fn run_transactions(&self, transactions: &[Transaction]) -> Result<Vec<Result<(), String>>, String> {
+        if self.paused().is_some() {
+            return Err("commands for the upstream are held back (HEARTHSIDE PAUSE)".to_owned());
+        }
+        self.settle().await?;
+        let target = self.location.target().map_err(|error| error.to_string())?;
+        let mut connection = open(&target, self.settings.connect_timeout).await?;
+        let unsettled = greet(&mut connection, target, self.first_database()).await?;
+        *self.running.unsettled() = Some(unsettled);
+        let pipeline = pipeline(transactions);
+        let ran = async { pipeline.query_async(&mut connection).await.map_err(|error| error.to_string()) };
+        let replies: Vec<RedisResult<Value>> = in_time(PATIENCE, ran).await?;
+        *self.running.unsettled() = None;
+        let mut replies = replies.iter();
+        let outcome = |commands: &Transaction| {
+            // MULTI, the commands, EXEC.
+            let mut theirs = replies.by_ref().take(commands.len() + 2);
+            let first = theirs.by_ref().find_map(fault);
+            theirs.for_each(drop);
+            first.map_or(Ok(()), Err)
+        };
+        Ok(transactions.iter().map(outcome).collect())
+    }
+
+    /// Returns when nothing is run any more of what was given up.
+    ///
+    /// # Errors
+    /// The server does not say so.
+    pub async fn settle(&self) -> Result<(), String> {
+        let Some(Unsettled { target, id, name }) = self.running.unsettled().clone() else { return Ok(()) };
+        // What is run at another server is no matter any more.
+        if self.location.target().is_ok_and(|now| now.host() == target.host()) {
+            let mut connection = open(&target, self.settings.connect_timeout).await?;
+            let listed: String = ask(&mut connection, redis::cmd("CLIENT").arg("LIST").arg("ID").arg(id)).await?;
+            if listed.contains(&format!(" name={name} ")) {
+                let _was_there: i64 = ask(&mut connection, redis::cmd("CLIENT").arg("KILL").arg("ID").arg(id)).await?;
+            }
+        }
+        *self.running.unsettled() = None;
+        Ok(())
+    }
+}
+
+/// Says who the connection is, so that it can be ended.
+async fn greet(
+    connection: &mut MultiplexedConnection,
+    target: Arc<Target>,
+    database: i64,
+) -> Result<Unsettled, String> {
+    let name = format!("hearthside-mirror-{:016x}", fresh());
+    let mut greeting = Pipeline::new();
+    greeting.cmd("SELECT").arg(database).ignore();
+    greeting.cmd("CLIENT").arg("SETNAME").arg(&name).ignore();
+    greeting.cmd("CLIENT").arg("ID");
+    let asked = async { greeting.query_async::<(i64,)>(connection).await.map_err(|error| error.to_string()) };
+    let (id,) = in_time(PATIENCE, asked).await?;
+    Ok(Unsettled { target, id, name })
+}
+
+async fn ask<T: redis::FromRedisValue>(connection: &mut MultiplexedConnection, command: &Cmd) -> Result<T, String> {
+    let asked = async { command.query_async(connection).await.map_err(|error| error.to_string()) };
+    in_time(PATIENCE, asked).await
+}
+
+fn pipeline(transactions: &[Transaction]) -> Pipeline {
+    let mut all = Pipeline::new();
+    all.ignore_errors();
+    for commands in transactions {
+        all.cmd("MULTI");
+        for words in commands {
+            let mut command = Cmd::new();
+            for word in words {
+                command.arg(&word[..]);
+            }
+            all.add_command(command);
+        }
+        all.cmd("EXEC");
+    }
+    all
+}
+
+/// The error that a reply is, or the first one in it.
+fn fault(reply: &RedisResult<Value>) -> Option<String> {
+    match reply {
+        Err(error) => Some(error.to_string()),
+        Ok(value) => fault_in(value),
+    }
+}
+
+fn fault_in(reply: &Value) -> Option<String> {
     match reply {
         Value::ServerError(error) => Some(error.to_string()),
-        Value::Array(parts) => parts.iter().find_map(fault),
+        Value::Array(parts) => parts.iter().find_map(fault_in),
         _ => None,
     }
 }

@@ -50,6 +50,12 @@ pub struct Sentinels {
 }
 
 impl Topology {
+    /// True of a cluster.
+    #[must_use]
+    pub const fn is_cluster(&self) -> bool {
+        matches!(self, Self::Cluster(_))
+    }
+
     /// For logs and errors: no user, no password.
     #[must_use]
     pub fn name(&self) -> String {

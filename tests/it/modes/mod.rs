@@ -3,6 +3,7 @@
 mod changes;
 mod feed;
 mod mirror;
+mod mirror_faults;
 mod orders;
 mod place;
 mod plain;

@@ -246,6 +246,29 @@ fn a_mistyped_type_is_one_fault() {
 }
 
 #[test]
+fn a_watch_that_cannot_be_read_is_one_fault() {
+    let config = "[[caches]]\nkey = \"a:{id:int}\"\ntype = \"hash\"\nquery = \"SELECT 1 AS v WHERE $1 > 0\"\n\
+        watch = [\"orders\"]\n";
+    for more in ["", "ttl = \"1m\"\n"] {
+        let told = stderr(&Sidecar::builder().config(&format!("{config}{more}")).execute(&["check"]));
+        assert!(told.contains("config.toml:5: caches[0].watch[0]: is text; write a section"), "{told}");
+        assert_eq!(told.lines().count(), 1, "{told}");
+    }
+}
+
+#[test]
+fn what_the_store_says_of_a_mapping_is_told_by_check_with_its_place() {
+    let (redis, postgres) = (Redis::start(), Postgres::start());
+    postgres.sql("CREATE TABLE inventory (character_id BIGINT, item_id BIGINT)");
+    let list = "[[caches]]\nkey = \"l:{id:int}\"\ntype = \"list\"\nttl = \"1m\"\n\
+        query = \"SELECT item_id FROM inventory WHERE character_id = $1\"\n";
+    let builder = Sidecar::builder().redis(&redis).postgres(&postgres).config(list);
+    let told = stderr(&builder.execute(&["check", "--connect"]));
+    assert!(told.contains(&format!("config.toml:5: caches[0].query: {}", warnings::NO_ORDER)), "{told}");
+    assert!(told.starts_with("hearthside: warning: "), "{told}");
+}
+
+#[test]
 fn fields_and_columns_that_could_never_be_written_are_faults() {
     let redis = Redis::start();
     let postgres = Postgres::start();

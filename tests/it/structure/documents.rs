@@ -1,6 +1,7 @@
 //! What the documents refer to is there: hazards, decisions, promises, documents, source files and tests.
 
 use std::path::Path;
+use std::process::Command;
 
 use super::texts::{files, quoted, read, root, rows, tests};
 
@@ -116,6 +117,14 @@ fn the_tests_that_the_consistency_contract_names_are_there() {
 }
 
 /// A source file that a document names is there.
+#[test]
+fn the_pictures_of_the_measurements_are_those_of_their_tables() {
+    let mut draw = Command::new("python3");
+    let output = draw.current_dir(root()).args(["benches/draw.py", "--check", "docs/benchmarks.md"]).output();
+    let output = output.expect("python3 runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
 #[test]
 fn every_source_file_that_a_document_names_is_there() {
     let sources = files(&["src", "tests", "benches"]);

@@ -1,7 +1,7 @@
 //! What is printed to be run by others, by Flyway for example, means the same tables in their sessions, whatever their
 //! search path is.
 
-use super::{over, text};
+use super::{installed, over, text};
 use crate::support::postgres::Postgres;
 use crate::support::redis::Redis;
 use crate::support::sidecar::{Builder, Sidecar};
@@ -95,4 +95,17 @@ fn a_role_without_a_name_is_refused() {
     let (builder, owner, _) = over_both(&postgres, &redis);
     let done = builder.execute_with("STORE__URL", &owner, &["triggers", "--grants", ""]);
     assert_eq!(done.status.code(), Some(2), "{}", text(&done));
+}
+
+#[test]
+fn a_name_that_has_to_be_quoted_is_told_and_the_others_get_their_triggers() {
+    let postgres = Postgres::start();
+    postgres.sql("CREATE TABLE \"Weird Name\" (id BIGINT PRIMARY KEY); CREATE TABLE t (id BIGINT PRIMARY KEY)");
+    let config = over("Weird Name", "") + &over("t", "").replace("r:", "t:");
+    installed(&postgres, &over("t", "").replace("r:", "t:"));
+    let output = Sidecar::builder().postgres(&postgres).config(&config).execute(&["triggers", "--install"]);
+    let told = text(&output);
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    assert!(told.contains("'Weird Name' is no name as SQL writes it; quote it: '\"Weird Name\"'"), "{told}");
+    assert_eq!(postgres.sql("SELECT count(DISTINCT tgrelid) FROM pg_trigger WHERE NOT tgisinternal"), "1");
 }

@@ -1,0 +1,155 @@
+//! What of a mapping is ended before others answer for its keys: what is under way, what waits in the journal and, of
+//! mappings that are mirrored, what the upstream does not have yet, which is also brought there every now and then.
+//!
+//! Invariants:
+//! - what is brought to the upstream is of keys that are owned: what clients have written there is never overwritten;
+//! - while something may still be applied there that was given up, clients do not write there.
+
+use std::time::{Duration, Instant};
+
+use super::modes::OTHERS;
+use super::reload::Sidecar;
+use super::serving::Serving;
+use crate::keys::MappingId;
+use crate::mapping::{Modes, Setting};
+use crate::upstream::Endpoint;
+
+/// So long the store may take to end what is under way, the upstream to take what is brought there, and to say that
+/// nothing of it is applied any more: it is back within five seconds in any case.
+const LIMIT: Duration = Duration::from_secs(2);
+const BRINGING: Duration = Duration::from_millis(1500);
+const SETTLING: Duration = Duration::from_secs(1);
+
+/// So long bringing over what was written may take at a time, while nobody waits for it.
+const MIRRORING: Duration = Duration::from_millis(500);
+
+/// What of a mapping changes.
+#[derive(Clone, Copy)]
+pub(super) struct Leave<'l> {
+    pub(super) before: &'l Modes,
+    pub(super) after: &'l [Setting],
+    /// The mappings that change over.
+    pub(super) mappings: &'l [MappingId],
+    /// Another sidecar asked for it at this moment, and waits for what is brought for so long only: [`OTHERS`].
+    pub(super) by_other: Option<Instant>,
+}
+
+/// What is to be known when a mapping has another mode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Left {
+    /// What was written is not at the upstream, which nobody asked for.
+    Unmirrored,
+    /// What the upstream has is older than the mapping's mode.
+    Old,
+    /// Not everything is there that was to be brought.
+    Unbrought,
+    /// The store has not ended within [`LIMIT`].
+    Unfinished,
+    /// What was to be brought may still be applied there.
+    Unsettled,
+}
+
+impl Left {
+    pub(super) const fn text(self) -> &'static str {
+        match self {
+            Self::Unmirrored => {
+                "what was written while the keys were owned is in the store, and not at the upstream (mirror = false); \
+                 what the upstream has of them is as it was before"
+            }
+            Self::Old => "what the upstream has of the keys is as it was before they were owned",
+            Self::Unbrought => {
+                "not everything that was written while the keys were owned could be brought to the upstream"
+            }
+            Self::Unfinished => {
+                "the store has not ended within 2 s what was under way: writes that were not answered may still be \
+                 applied, and deferred ones wait in the journal until it takes them"
+            }
+            Self::Unsettled => {
+                "the upstream does not answer, and what was on its way there might come over what clients write: \
+                 mappings with mirror = true stay as they were; ask again when it answers"
+            }
+        }
+    }
+
+    /// True where something went wrong.
+    pub(super) const fn is_trouble(self) -> bool {
+        !matches!(self, Self::Unmirrored | Self::Old)
+    }
+}
+
+impl Sidecar {
+    /// Ends what is under way of mappings that are held, and brings to the upstream what is to be there.
+    pub(super) async fn leave(&self, serving: &Serving, leave: Leave<'_>) -> Option<Left> {
+        let Leave { before, after, mappings, by_other } = leave;
+        let list = &self.owned.mappings.list;
+        // Some of its keys are the upstream's from now on.
+        let gives_up = |id: &&MappingId| before.setting(**id).gives_up(after[id.index()]);
+        let (mirrored, unmirrored): (Vec<MappingId>, Vec<MappingId>) =
+            mappings.iter().filter(gives_up).partition(|id| list[id.index()].config.mirror);
+        let bringing = async |limit: Duration| {
+            let is_meant = |id: MappingId, _: &[u8]| mirrored.contains(&id);
+            tokio::time::timeout(limit, self.owned.mirror(&serving.upstream, is_meant)).await
+        };
+        let ending = async || matches!(tokio::time::timeout(LIMIT, self.owned.cache.leave(mappings)).await, Ok(Ok(())));
+        let (has_ended, brought) = match by_other {
+            None => (ending().await, bringing(BRINGING).await),
+            // What ends later is not brought any more.
+            Some(at) => {
+                let brought = bringing(OTHERS.saturating_sub(at.elapsed())).await;
+                (ending().await, brought)
+            }
+        };
+        let has_lost = self.owned.cache.take_lost_written(&mirrored);
+        if !mirrored.is_empty() {
+            let settled = tokio::time::timeout(SETTLING, serving.upstream.settle()).await;
+            if !matches!(settled, Ok(Ok(()))) {
+                return Some(Left::Unsettled);
+            }
+        }
+        let is_written = unmirrored.iter().any(|id| list[id.index()].config.is_written());
+        match brought {
+            _ if !has_ended => Some(Left::Unfinished),
+            Ok(Ok(_)) if has_lost => Some(Left::Unbrought),
+            Ok(Ok(_)) if is_written => Some(Left::Unmirrored),
+            Ok(Ok(_)) => (!unmirrored.is_empty()).then_some(Left::Old),
+            _ => Some(Left::Unbrought),
+        }
+    }
+
+    /// What could not be brought to the upstream in time, or was written late, must not come over what clients write
+    /// there now. How many keys that are.
+    pub(super) fn forget_given_up(&self) -> usize {
+        let keyspace = &self.owned.mappings.keyspace;
+        let is_owned = |key: &[u8]| keyspace.owner(key).is_some_and(|id| self.modes.owns(id, key));
+        let forgotten = self.owned.cache.forget_written(|key| !is_owned(key));
+        if forgotten > 0 {
+            let text =
+                "keys that were written while they were owned are not brought to the upstream, whose they are now";
+            tracing::info!(keys = forgotten, "{text}");
+        }
+        self.metrics.owned.mirror_waiting.set(self.owned.cache.count_written() as i64);
+        forgotten
+    }
+
+    /// Brings what was written to the upstream, of mappings that are mirrored.
+    pub(super) async fn mirror(&mut self, upstream: &Endpoint) {
+        if self.owned.cache.count_written() == 0 {
+            return;
+        }
+        if self.modes.is_partial() {
+            let _late = self.forget_given_up();
+        }
+        let modes = self.modes.clone();
+        let bringing = self.owned.mirror(upstream, |id, key| modes.owns(id, key));
+        let why = match tokio::time::timeout(MIRRORING, bringing).await {
+            Ok(Ok(_)) => None,
+            Ok(Err(why)) => Some(why),
+            Err(_) => Some("it takes too long".to_owned()),
+        };
+        self.metrics.owned.mirror_waiting.set(self.owned.cache.count_written() as i64);
+        if let (Some(why), None) = (&why, &self.unmirrored) {
+            tracing::info!(why, "what was written is not brought to the upstream (mirror) for now; it is tried again");
+        }
+        self.unmirrored = why;
+    }
+}
