@@ -9,6 +9,7 @@ use super::triggers::{Means, Report};
 use super::{StoreError, dropped, triggers};
 use crate::config;
 use crate::mapping::Mappings;
+use crate::telemetry::Progress;
 
 static POSTGRES: Migrator = sqlx::migrate!("migrations/postgres");
 static POSTGRES_DEMO: Migrator = sqlx::migrate!("migrations/postgres/demo");
@@ -68,14 +69,20 @@ async fn take_over_ledger(connection: &mut PgConnection) -> Result<(), StoreErro
 }
 
 pub(super) async fn postgres(pool: &PgPool, demo: bool, means: Means) -> Result<(), StoreError> {
+    let progress = Progress::begin("migrate");
+    let step = |words: &str| progress.advance(1, || words.to_owned());
+    step("waiting for others who migrate");
     let mut connection = pool.acquire().await?;
     connection.lock().await?;
     take_over_ledger(&mut connection).await?;
     connection.unlock().await?;
     drop(connection);
+    step("the schema hearthside");
     in_our_schema(&POSTGRES).run(pool).await?;
+    step("what somebody has dropped of it");
     dropped::make_again(pool).await?;
     if means == Means::Outbox {
+        step("the outbox");
         let mut report = Report::default();
         triggers::install_outbox(pool, PATIENCE, &mut report).await?;
         all_is_done(report)?;
@@ -83,6 +90,7 @@ pub(super) async fn postgres(pool: &PgPool, demo: bool, means: Means) -> Result<
     if !demo {
         return Ok(());
     }
+    step("the demo world");
     in_our_schema(&POSTGRES_DEMO).run(pool).await?;
     install_demo(pool, means).await?;
     let mut transaction = pool.begin().await?;

@@ -82,7 +82,11 @@ use std::sync::Arc;
 use crate::config;
 use crate::mapping::Mapping;
 use crate::record::{RowEdit, Table, Written};
+use crate::telemetry::Progress;
 use crate::telemetry::metrics::StoreMetrics;
+
+/// Whoever waits for a preload is shown how many rows it has come to, so many at a time.
+const SHOWN: u64 = 1000;
 
 #[derive(Debug)]
 enum Engine {
@@ -308,11 +312,19 @@ impl Store {
     /// [`StoreError`]; a row without a usable key, or two rows with one key, fail the whole load.
     pub async fn load_all(&self, plan: &Plan) -> Result<Table, StoreError> {
         let _turn = self.bulkhead.turn(plan, Work::Listing).await?;
-        let mut gather = Gather::new(plan);
+        let (mut gather, mut rows) = (Gather::new(plan), 0_u64);
+        let progress = Progress::begin(plan.mapping.pattern.text());
+        let add = |row| {
+            rows += 1;
+            if rows.is_multiple_of(SHOWN) {
+                progress.advance(SHOWN, || "rows of definitions are being loaded".to_owned());
+            }
+            gather.add(row)
+        };
         let reading = async {
             match &self.engine {
-                Engine::Postgres(store) => store.each_row(plan, |row| gather.add(row)).await,
-                Engine::Sqlite(store) => store.each_row(plan, |row| gather.add(row)).await,
+                Engine::Postgres(store) => store.each_row(plan, add).await,
+                Engine::Sqlite(store) => store.each_row(plan, add).await,
                 Engine::Away(away) => Err(away.error()),
             }
         };

@@ -15,6 +15,7 @@ use super::present::{judge, missing_columns};
 use super::script::of_table;
 use crate::mapping::Mapping;
 use crate::store::StoreError;
+use crate::telemetry::Progress;
 
 /// What was done, and what could not be, a line each.
 #[derive(Debug, Default)]
@@ -50,8 +51,13 @@ pub(in crate::store) async fn install(
             return Ok(report);
         }
     }
-    for table in by_table(mappings) {
+    let tables = by_table(mappings);
+    let progress = Progress::begin("triggers");
+    progress.expect(tables.len() as u64);
+    for table in tables {
+        progress.advance(0, || table.table.clone());
         of_one(pool, &table, means, patience, &mut report).await?;
+        progress.advance(1, || table.table.clone());
     }
     Ok(report)
 }
