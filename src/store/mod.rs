@@ -2,6 +2,7 @@
 //! and changes of the database into notices. Values are always bound, never spliced into SQL.
 //! Knows nothing of caches: who asks for a record decides what becomes of it.
 
+mod adopt;
 mod breaker;
 mod bulkhead;
 mod catalog;
@@ -50,6 +51,7 @@ mod watching;
 mod word;
 mod words;
 
+pub use adopt::{Adopted, Foreign, Inserted};
 pub use change::{Change, Coming, MOST_KEYS, OnChange};
 pub use current_plan::CurrentPlan;
 pub use error::StoreError;

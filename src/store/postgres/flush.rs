@@ -33,11 +33,11 @@ const PATIENCE: Duration = Duration::from_millis(800);
 /// The rows as JSON: `k` the key's texts, `f` columns, `m` members of the overflow column, `e` milliseconds to live;
 /// null takes a value away. And what of a row they write.
 #[derive(Default)]
-struct Gathered {
+pub(super) struct Gathered {
     rows: Vec<Value>,
     /// Names of columns.
     columns: BTreeSet<String>,
-    has_members: bool,
+    pub(super) has_members: bool,
     has_left: bool,
 }
 
@@ -52,7 +52,7 @@ impl Gathered {
     }
 
     /// One row as JSON; what it writes is noted.
-    fn row(&mut self, plan: &Plan, target: &Target, row: &FlushRow) -> Result<Value, StoreError> {
+    pub(super) fn row(&mut self, plan: &Plan, target: &Target, row: &FlushRow) -> Result<Value, StoreError> {
         let values = plan.values(&row.key).unwrap_or_default();
         let key = values.into_iter().map(|value| text(value, "").map(Value::from)).collect::<Result<Vec<_>, _>>()?;
         let (mut columns, mut members) = (Map::new(), Map::new());
@@ -141,7 +141,7 @@ pub(super) fn is_row(plan: &Plan, target: &Target, texts: &str) -> String {
 }
 
 /// Whether a member of the overflow column among the rows of this parameter is a column of the table now.
-fn has_column(table: &str, rows: &str) -> String {
+pub(super) fn has_column(table: &str, rows: &str) -> String {
     is_column(table, &format!("SELECT jsonb_object_keys(r -> 'm') FROM jsonb_array_elements({rows}::text::jsonb) AS r"))
 }
 

@@ -2,6 +2,9 @@
 //! questions over another, whether the server is there over a connection of its own (`health`), changes over two
 //! (`feed`). Where a pooler stands between (`sessions`), what needs a session goes past it. Knows no cache.
 
+mod adopt;
+mod adopt_statement;
+mod adoption;
 mod catalog;
 mod conflict;
 mod encoding;

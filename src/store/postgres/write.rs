@@ -31,7 +31,8 @@ const UNMADE: &str = "there is a row whose key is another spelling of this one, 
 
 const NO_FIELDS: &str = "a write of fields has none";
 
-const OTHER_SPELLING: &str = "the key's column writes this value in another way, and a row is found by that one alone";
+pub(super) const OTHER_SPELLING: &str =
+    "the key's column writes this value in another way, and a row is found by that one alone";
 
 pub(super) const NO_KEY: &str = "the key is no value of its column";
 
@@ -193,22 +194,12 @@ impl Desk<'_, '_> {
     async fn bury(&mut self, known: Option<Option<String>>) -> Result<Option<String>, StoreError> {
         let doubt = match known {
             Some(doubt) => doubt,
-            None => self.doubt().await?,
+            None => doubt(self.writer.questions, self.statements.target).await?,
         };
         if let Some(statement) = self.statements.bury(doubt.is_some()) {
             self.run(&statement).await.map_err(StoreError::of_write)?;
         }
         Ok(doubt)
-    }
-
-    /// Why it is in doubt which point in time the column means that says when the row expires.
-    async fn doubt(&self) -> Result<Option<String>, StoreError> {
-        let Target { table, expires: Some(expires), .. } = self.statements.target else { return Ok(None) };
-        match expires.surety {
-            Surety::Stated => Ok(None),
-            Surety::Found => doubt_by_now(self.writer.questions.turn().await?.pool(), table, expires).await,
-            Surety::Doubted => Ok(Some(DOUBTED.to_owned())),
-        }
     }
 
     /// The row is there and was not written: its value is not what the change needs, or the condition does not hold;
@@ -284,6 +275,16 @@ impl Desk<'_, '_> {
             return Err(suppressed(count, &format!("{count} rows of the key were deleted")));
         }
         Ok(Written { old, new: None, applied: count > 0, count, tells_new: true })
+    }
+}
+
+/// Why it is in doubt which point in time the column means that says when a row expires.
+pub(super) async fn doubt(questions: &Questions, target: &Target) -> Result<Option<String>, StoreError> {
+    let Target { table, expires: Some(expires), .. } = target else { return Ok(None) };
+    match expires.surety {
+        Surety::Stated => Ok(None),
+        Surety::Found => doubt_by_now(questions.turn().await?.pool(), table, expires).await,
+        Surety::Doubted => Ok(Some(DOUBTED.to_owned())),
     }
 }
 

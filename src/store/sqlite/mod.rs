@@ -1,5 +1,6 @@
 //! SQLite: the embedded store. Its file is watched as a whole (`feed`). Knows no cache.
 
+mod adopt;
 mod catalog;
 mod database_file;
 mod feed;

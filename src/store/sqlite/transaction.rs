@@ -12,7 +12,7 @@ use super::own_changes::OwnChanges;
 use super::write::Desk;
 use super::writer::{Held, Open};
 use crate::record::{Record, RowEdit, Written};
-use crate::store::{Plan, StoreError};
+use crate::store::{Foreign, Plan, StoreError};
 
 fn closed() -> StoreError {
     StoreError::Unavailable("the file is closed".into())
@@ -79,6 +79,29 @@ impl SqliteTransaction {
         }
         self.run("RELEASE one").await?;
         written
+    }
+
+    /// Inserts a whole record, unless the key has a row; the record as it is then, if it did.
+    pub(super) async fn adopt(&mut self, plan: &Plan, (key, record): &Foreign) -> Result<Option<Record>, StoreError> {
+        self.run("SAVEPOINT one").await?;
+        let adopted = async {
+            let adopted = self.desk(plan, key)?.adopt(record).await?;
+            self.note(Some(key)).await?;
+            Ok(adopted)
+        };
+        let adopted = adopted.await;
+        if adopted.is_err() && !self.undo_one().await {
+            return adopted;
+        }
+        self.run("RELEASE one").await?;
+        adopted
+    }
+
+    /// Removes what was inserted, if it is as it was.
+    pub(super) async fn retract(&mut self, plan: &Plan, key: &[u8], inserted: &Record) -> Result<bool, StoreError> {
+        let is_gone = self.desk(plan, key)?.retract(inserted).await?;
+        self.note(Some(key)).await?;
+        Ok(is_gone)
     }
 
     /// Undoes what was done since the savepoint. False when the savepoint is gone with the whole transaction, or when

@@ -11,15 +11,19 @@ use sqlx::{AssertSqlSafe, Row as _};
 use super::read;
 use super::statement::Statements;
 use super::value::Bind;
-use crate::record::{Change, Condition, Edit, Record, RowEdit, Written};
+use crate::record::{Change, Condition, Edit, Record, RowEdit, Shape, Written};
 use crate::store::StoreError;
+use crate::store::adopt::{changes, members, pulled, pushed};
 use crate::store::catalog::relation::Column;
-use crate::store::catalog::target::{FieldChange, Place, text};
+use crate::store::catalog::target::{FieldChange, Place, Target, text};
 use crate::store::plan::Plan;
 use crate::store::row;
 
 /// Members of one statement: its parameters are far from the 32,766 that SQLite takes.
 const MOST_MEMBERS: usize = 500;
+
+/// What is said of a record that is not found by its own key.
+const NOT_FOUND: &str = "the key's column writes this value in another way, and a row is found by that one alone";
 
 /// One write, or load, of one key in the transaction that the connection is in.
 pub(super) struct Desk<'w> {
@@ -212,6 +216,62 @@ impl<'w> Desk<'w> {
         Ok(Written { old: None, new: self.load().await?, applied: moved > 0, count: moved, tells_new: true })
     }
 
+    /// Inserts a whole record, unless the key has a row that has not ended; the record as it is then, if it did.
+    ///
+    /// # Errors
+    /// As a write.
+    pub(super) async fn adopt(&mut self, record: &Record) -> Result<Option<Record>, StoreError> {
+        if record.shape() == Shape::List {
+            if self.load().await?.is_some() {
+                return Ok(None);
+            }
+            return Ok(self.list(&pushed(record)).await?.new);
+        }
+        let statements = self.statements()?;
+        self.bury().await?;
+        if !self.run(statements.exists(), &[]).await?.is_empty() {
+            return Ok(None);
+        }
+        if record.shape() == Shape::Set {
+            self.members(&members(record), true).await?;
+            return self.load().await;
+        }
+        let changes = changes(record);
+        let mut row = Row::default();
+        for change in &self.plan.places(&changes)? {
+            row.add(change, None, self.plan.is_hash())?;
+        }
+        row.clear_others(statements.0);
+        self.store(statements, row, Some(record.left)).await?;
+        if record.left.is_none() && !self.plan.must_end() {
+            self.set_end(None).await?;
+        }
+        match self.written().await? {
+            None => Err(StoreError::Refused(NOT_FOUND.into())),
+            written => Ok(written),
+        }
+    }
+
+    /// Removes what was inserted, if it is as it was.
+    ///
+    /// # Errors
+    /// As a write.
+    pub(super) async fn retract(&mut self, inserted: &Record) -> Result<bool, StoreError> {
+        if !self.load().await?.is_some_and(|now| Record::same(&now, inserted)) {
+            return Ok(false);
+        }
+        if inserted.shape() != Shape::List {
+            return self.delete().await.map(|written| written.applied);
+        }
+        if self.plan.list.remove.is_none() {
+            return Ok(false);
+        }
+        for edit in pulled(inserted) {
+            self.list(&edit).await?;
+        }
+        Ok(true)
+    }
+
     async fn delete(&mut self) -> Result<Written, StoreError> {
         let statements = self.statements()?;
         let old = self.load().await?;
@@ -251,6 +311,17 @@ impl<'w> Row<'w> {
             }
         }
         Ok(())
+    }
+}
+
+impl<'w> Row<'w> {
+    /// Columns of which nothing is said hold nothing, where that can be.
+    fn clear_others(&mut self, target: &'w Target) {
+        let is_said = |column: &&Column| self.columns.iter().any(|(said, _)| said.name == column.name);
+        let is_overflow = |column: &&Column| target.overflow.as_ref().is_some_and(|it| it.name == column.name);
+        let others = target.columns.iter().filter(|it| !it.is_required && !is_said(it) && !is_overflow(it));
+        let others: Vec<(&Column, Bind)> = others.map(|column| (column, Bind::Null)).collect();
+        self.columns.extend(others);
     }
 }
 
