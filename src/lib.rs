@@ -40,7 +40,8 @@ mod cache;
 mod clients;
 mod definitions;
 mod upstream;
-// 5: one client's state; what an operator may look at
+// 5: one client's state; what an operator may look at; keys that are copied
+mod import;
 pub mod inspect;
 mod session;
 // 6: who answers

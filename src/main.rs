@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
-use hearthside::app::{self, Asks, Failure, Passed, Question, Reading};
+use hearthside::app::{self, Asks, Failure, ImportOrder, Passed, Question, Reading};
 use hearthside::config::{Feed, Loaded, default_file, load};
 use hearthside::journal::{Clearing, Journal, JournalError};
 use hearthside::mapping::Mappings;
@@ -48,6 +48,8 @@ enum Command {
         #[arg(long)]
         demo: bool,
     },
+    /// Copy the keys of the upstream that a mapping matches into the store, where it has no row for them
+    Import(Import),
     /// Print every command of Redis and how it is handled, as a Markdown table
     Commands,
     /// Print the deferred writes that were put aside, because the store refuses them or a copy of the journal was used
@@ -138,6 +140,34 @@ struct Triggers {
     /// How long one of five attempts waits for a table's lock
     #[arg(long, value_name = "TIME", default_value = "3s", value_parser = lock_timeout)]
     lock_timeout: Duration,
+}
+
+/// What is copied, and how. It can be ended at any moment and run again: what is in the store is passed over.
+#[derive(clap::Args)]
+struct Import {
+    /// The key pattern of the mapping, as the configuration has it
+    mapping: String,
+    /// Only count what would be copied
+    #[arg(long)]
+    dry_run: bool,
+    /// Also compare the keys that both sides have already
+    #[arg(long)]
+    verify: bool,
+    /// Also copy keys that have a TTL although the mapping has no expires_column: they never end then
+    #[arg(long)]
+    forget_ttl: bool,
+    /// How many keys are read and written at once
+    #[arg(long, value_name = "KEYS", default_value = "200", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    batch: u16,
+    /// How many keys are copied in a second, at most
+    #[arg(long, value_name = "KEYS", value_parser = clap::value_parser!(u32).range(1..))]
+    rate: Option<u32>,
+}
+
+impl From<Import> for ImportOrder {
+    fn from(Import { mapping, dry_run, verify, forget_ttl, batch, rate }: Import) -> Self {
+        Self { mapping, batch: batch.into(), rate, dry_run, verify, forget_ttl }
+    }
 }
 
 /// As long as Postgres can be told to wait, and a person may mean.
@@ -238,6 +268,14 @@ async fn execute(
             Err(error) => say(&error.to_string(), 1),
         },
         Command::Journal(aside) => journal(&loaded, &aside).await,
+        Command::Import(order) => match app::import(&loaded.config, &reading.mappings, &order.into()).await {
+            Ok((report, true)) => print(&report),
+            Ok((report, false)) => {
+                print(&report);
+                ExitCode::from(1)
+            }
+            Err(error) => say(&error, 1),
+        },
         Command::Migrate { demo } => migrate(&loaded, demo).await,
         Command::Triggers(wanted) => change_triggers(&loaded, &reading.mappings, &wanted).await,
         // Asked above.

@@ -4,8 +4,10 @@
 use std::borrow::Borrow;
 use std::fmt;
 use std::path::Path;
+use std::time::Duration;
 
-use crate::config::{self, Config, Fault, Faults};
+use crate::config::{self, Config, Fault, Faults, Mode};
+use crate::import::{Hidden, hidden};
 use crate::journal::Journal;
 use crate::mapping::{Mapping, Mappings};
 use crate::store::file::load_file;
@@ -43,6 +45,9 @@ impl fmt::Display for Failure {
         }
     }
 }
+
+/// So long the keys that mappings hide are counted.
+const COUNTING: Duration = Duration::from_secs(3);
 
 /// Which servers are asked whether a configuration fits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -192,7 +197,7 @@ fn file_fault(mapping: &Mapping, path: &Path) -> Option<Fault> {
 pub async fn check(config: &Config, mappings: &Mappings, asks: Asks, faults: &mut Faults) {
     let settings = &config.settings;
     if asks == Asks::Everybody {
-        ask_upstream(&settings.upstream, faults).await;
+        ask_upstream(&settings.upstream, mappings, faults).await;
         if mappings.list.iter().any(|mapping| mapping.config.defers())
             && let Err(text) = Journal::may_be_at(&settings.journal.path)
         {
@@ -245,13 +250,34 @@ async fn asked(store: &Store, mappings: &Mappings, must: bool) -> Result<Found, 
     Ok(found)
 }
 
-async fn ask_upstream(settings: &config::Upstream, faults: &mut Faults) {
+async fn ask_upstream(settings: &config::Upstream, mappings: &Mappings, faults: &mut Faults) {
     if settings.url.is_empty() || faults.concern("upstream") {
         return;
     }
     let Ok(topology) = Topology::parse(settings) else { return };
     match probe(&topology, settings.connect_timeout).await {
         Ok(doubts) => doubts.into_iter().for_each(|doubt| faults.doubt("upstream.url", doubt)),
-        Err(error) => faults.add("upstream.url", format!("{} does not answer: {error}", topology.name())),
+        Err(error) => return faults.add("upstream.url", format!("{} does not answer: {error}", topology.name())),
     }
+    let hiding: Vec<&Mapping> = mappings.list.iter().filter(|mapping| hides(mapping)).collect();
+    match hidden(&topology, settings.connect_timeout, &hiding, COUNTING).await {
+        Ok(counts) => {
+            let concerned = hiding.iter().zip(counts).filter(|(_, hidden)| hidden.count > 0);
+            concerned.for_each(|(mapping, hidden)| faults.doubt(format!("{}.key", mapping.config.path), words(hidden)));
+        }
+        Err(why) => faults.doubt("upstream.url", format!("the keys that mappings hide cannot be counted: {why}")),
+    }
+}
+
+/// The sidecar answers for its keys and asks nobody else, once this configuration is in force.
+fn hides(mapping: &Mapping) -> bool {
+    mapping.config.mode == Mode::On && mapping.config.percent > 0
+}
+
+fn words(Hidden { count, is_all }: Hidden) -> String {
+    let (least, keys) = (if is_all { "" } else { "at least " }, if count == 1 { "key" } else { "keys" });
+    format!(
+        "{least}{count} {keys} of the upstream are hidden by the mapping, which answers for them from the store; look \
+         at mode, and at hearthside import (those that the store has by now count, too, until they are removed there)"
+    )
 }

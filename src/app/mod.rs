@@ -6,6 +6,7 @@ mod build;
 mod check;
 mod commands;
 mod descriptors;
+mod import;
 mod looking;
 mod mirroring;
 mod modes;
@@ -26,6 +27,7 @@ use tokio::time::MissedTickBehavior;
 
 pub use check::{Asks, Failure, check};
 pub use commands::{cleared, commands, refused};
+pub use import::{ImportOrder, import};
 pub use looking::{Question, look};
 pub use reading::Reading;
 

@@ -15,7 +15,7 @@ use crate::command::{Request, slot_of};
 use crate::keys::MappingId;
 use crate::mapping::Kind;
 use crate::quota::Asker;
-use crate::record::{Difference, Record, Shape};
+use crate::record::{Record, Shape};
 use crate::resp::reply::elements;
 use crate::resp::{Proto, decode, encode};
 use crate::route::Route;
@@ -179,7 +179,8 @@ impl Comparison {
             (_, Side::HasNothing) => one(WHOLE_KEY, "the upstream has the key, the store has not"),
             (Side::Has(theirs), Side::Has(ours)) => {
                 let differences = Record::differences(Some(theirs), Some(ours));
-                differences.iter().take(FIELDS).map(|it| self.mismatch(field(ours, it), words(it))).collect()
+                let differences = differences.iter().take(FIELDS);
+                differences.map(|it| self.mismatch(it.place(ours.shape()), it.words())).collect()
             }
         }
     }
@@ -191,46 +192,12 @@ impl Comparison {
 
 /// The value in a reply of the upstream.
 fn read(shape: Shape, reply: &[u8]) -> Option<Side> {
-    if shape == Shape::String {
-        return Some(match decode::bulk(reply) {
-            Some(text) => Side::Has(Record::string(text).ok()?),
-            None => Side::HasNothing,
-        });
-    }
-    let texts: Vec<&[u8]> = elements(reply)?.into_iter().filter_map(decode::bulk).collect();
-    if texts.is_empty() {
-        return Some(Side::HasNothing);
-    }
-    let record = match shape {
-        Shape::Hash => {
-            let pairs: Vec<(&[u8], &[u8])> = texts.chunks_exact(2).map(|pair| (pair[0], pair[1])).collect();
-            Record::hash(&pairs)
-        }
-        Shape::Set => Record::set(&texts),
-        Shape::List | Shape::String => Record::list(&texts),
+    let texts: Vec<&[u8]> = match shape {
+        Shape::String if reply.starts_with(b"$-1") => Vec::new(),
+        Shape::String => vec![decode::bulk(reply)?],
+        _ => elements(reply)?.into_iter().filter_map(decode::bulk).collect(),
     };
-    record.ok().map(Side::Has)
-}
-
-/// Where they differ: of a hash the field's name, of the others what it is, because a name would say what it holds.
-fn field(record: &Record, difference: &Difference<'_>) -> String {
-    match record.shape() {
-        Shape::Hash => difference.name.clone(),
-        Shape::List => "(element)".to_owned(),
-        Shape::Set => "(member)".to_owned(),
-        Shape::String => "(value)".to_owned(),
-    }
-}
-
-fn words(difference: &Difference<'_>) -> String {
-    match (difference.first, difference.second) {
-        (Some(theirs), Some(ours)) => {
-            format!("the upstream has {} bytes, the store {}, and they differ", theirs.len(), ours.len())
-        }
-        (Some(theirs), None) => format!("the upstream has it ({} bytes), the store has not", theirs.len()),
-        (None, Some(ours)) => format!("the store has it ({} bytes), the upstream has not", ours.len()),
-        (None, None) => String::new(),
-    }
+    Some(Record::of_parts(shape, &texts).ok()?.map_or(Side::HasNothing, Side::Has))
 }
 
 #[cfg(test)]

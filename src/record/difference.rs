@@ -15,6 +15,32 @@ pub struct Difference<'r> {
     pub second: Option<&'r [u8]>,
 }
 
+impl Difference<'_> {
+    /// Where it is: of a hash the field's name, of the others what it is, because a name would say what it holds.
+    #[must_use]
+    pub fn place(&self, shape: Shape) -> String {
+        match shape {
+            Shape::Hash => self.name.clone(),
+            Shape::List => "(element)".to_owned(),
+            Shape::Set => "(member)".to_owned(),
+            Shape::String => "(value)".to_owned(),
+        }
+    }
+
+    /// What differs, without a value: the first is the upstream's, the second the store's.
+    #[must_use]
+    pub fn words(&self) -> String {
+        match (self.first, self.second) {
+            (Some(theirs), Some(ours)) => {
+                format!("the upstream has {} bytes, the store {}, and they differ", theirs.len(), ours.len())
+            }
+            (Some(theirs), None) => format!("the upstream has it ({} bytes), the store has not", theirs.len()),
+            (None, Some(ours)) => format!("the store has it ({} bytes), the upstream has not", ours.len()),
+            (None, None) => String::new(),
+        }
+    }
+}
+
 impl Record {
     /// Where two values of one key differ. One that is not there has nothing.
     #[must_use]

@@ -114,6 +114,24 @@ impl Record {
         Self::build(Shape::Set, members.iter().map(AsRef::as_ref).filter(|m| seen.insert(*m)))
     }
 
+    /// The value of this type whose parts are these, as HGETALL, LRANGE, SMEMBERS and GET give them; `None` of a hash,
+    /// list or set if there are none.
+    ///
+    /// # Errors
+    /// [`TooLarge`].
+    pub fn of_parts<P: AsRef<[u8]>>(shape: Shape, parts: &[P]) -> Result<Option<Self>, TooLarge> {
+        let record = match shape {
+            Shape::Hash => {
+                let pairs = parts.chunks_exact(2).map(|pair| (&pair[0], &pair[1]));
+                Self::hash(&pairs.collect::<Vec<_>>())?
+            }
+            Shape::List => Self::list(parts)?,
+            Shape::Set => Self::set(parts)?,
+            Shape::String => return parts.first().map(|text| Self::string(text.as_ref())).transpose(),
+        };
+        Ok(Some(record).filter(|record| !record.is_empty()))
+    }
+
     fn build<'e>(shape: Shape, elements: impl Iterator<Item = &'e [u8]>) -> Result<Self, TooLarge> {
         let stride = match shape {
             Shape::Hash => Some(2),

@@ -23,6 +23,7 @@ pub use endpoint::private_server::{NoServer, PrivateServer};
 pub use endpoint::replicas::ReplicaTask;
 pub use endpoint::sentinel::SentinelTask;
 pub use endpoint::topology::Topology;
+pub use endpoint::walk::{Held, KeyServer, NotTold, Owners};
 pub use endpoint::{Endpoint, LONGEST_PAUSE, Transaction};
 pub use hub::{Ceased, Confirmed, Hub, Membership, Owner, Subscriber};
 pub use pinned::pools::Member;

@@ -20,6 +20,7 @@ mod console;
 mod differential;
 mod faults;
 mod hosts;
+mod import;
 mod limits;
 mod metrics;
 mod modes;

@@ -25,6 +25,7 @@ mod tls;
 pub(super) mod topology;
 mod url;
 mod version;
+pub(super) mod walk;
 
 use std::sync::Arc;
 

@@ -18,6 +18,7 @@ mod roster;
 mod slots;
 mod watch;
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -272,4 +273,24 @@ pub(super) async fn find(members: &Members, timeout: Duration) -> Result<(Target
         doubts.push(format!("{unowned} slots have no owner: commands for their keys are answered with CLUSTERDOWN"));
     }
     Ok((members.target(picture.nodes[*home].host.clone()), doubts))
+}
+
+/// The nodes that own slots, and how the slots lie: which node has which, and which are on their way.
+///
+/// # Errors
+/// Why they are not known.
+pub(super) async fn owners(members: &Members, timeout: Duration) -> Result<(Vec<Target>, String), String> {
+    // A node that answers knows the others.
+    let (home, _) = find(members, timeout).await?;
+    let host = home.host().unwrap_or_default();
+    let seen = listener::ask_once(home, &host, timeout).await?;
+    let picture = nodes::picture(seen.iter());
+    let unowned = picture.owners.iter().filter(|owner| owner.is_none()).count();
+    if unowned > 0 {
+        return Err(format!("{unowned} slots have no owner: what keys they have cannot be known"));
+    }
+    let owning: BTreeSet<usize> = picture.owners.iter().flatten().copied().collect();
+    let moving: Vec<_> = picture.nodes.iter().map(|node| (&node.id, &node.moving)).collect();
+    let layout = format!("{:?} {moving:?}", picture.owners.iter().flatten().map(|at| &picture.nodes[*at].id));
+    Ok((owning.into_iter().map(|at| members.target(picture.nodes[at].host.clone())).collect(), layout))
 }

@@ -1,0 +1,67 @@
+//! Counts the keys of the upstream that a mapping hides: those that it matches, while the sidecar answers for them.
+
+use std::time::{Duration, Instant};
+
+use super::side::glob;
+use crate::keys::share_of;
+use crate::mapping::Mapping;
+use crate::upstream::{NotTold, Owners, Topology};
+
+/// A step of SCAN looks at so many keys.
+const STEP: u64 = 1000;
+
+/// How many keys a mapping hides.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Hidden {
+    /// So many, at least.
+    pub count: u64,
+    /// These are all.
+    pub is_all: bool,
+}
+
+/// Counts what each of these mappings hides, at once, for so long at most. A key is counted once for each time that
+/// SCAN gives it, which is seldom more than once.
+///
+/// # Errors
+/// Why the upstream does not tell.
+pub async fn hidden(
+    topology: &Topology,
+    timeout: Duration,
+    mappings: &[&Mapping],
+    most: Duration,
+) -> Result<Vec<Hidden>, NotTold> {
+    let begun = Instant::now();
+    let mut found = vec![Hidden { count: 0, is_all: true }; mappings.len()];
+    if mappings.is_empty() {
+        return Ok(found);
+    }
+    // One walk for all of them, where there are several.
+    let glob = match mappings {
+        [one] => glob(&one.pattern.pieces().0),
+        _ => b"*".to_vec(),
+    };
+    let mut owners = Owners::find(topology, timeout).await?;
+    for server in &mut owners.servers {
+        let mut cursor = 0;
+        loop {
+            let (next, keys) = server.scan(cursor, &glob, STEP).await?;
+            for key in keys {
+                let is_its = |mapping: &&Mapping| mapping.pattern.matches(&key);
+                if let Some(at) = mappings.iter().position(is_its)
+                    && share_of(&key) < mappings[at].config.percent
+                {
+                    found[at].count += 1;
+                }
+            }
+            if next == 0 {
+                break;
+            }
+            if begun.elapsed() >= most {
+                found.iter_mut().for_each(|one| one.is_all = false);
+                return Ok(found);
+            }
+            cursor = next;
+        }
+    }
+    Ok(found)
+}
