@@ -31,6 +31,15 @@ fn the_rules_are_well_formed_and_each_fires_in_its_test() {
 }
 
 #[test]
+fn each_alert_fires_in_a_test_that_makes_its_fault() {
+    let files = ["changes", "faults", "journal", "protection"];
+    let tests: String = files.map(|file| read(&format!("tests/it/metrics/{file}.rs"))).concat();
+    for alert in fields("alert:") {
+        assert!(tests.contains(&format!("\"{alert}\"")), "no test makes {alert} fire against a real fault");
+    }
+}
+
+#[test]
 fn each_alert_leads_to_its_section() {
     let (book, alerts, runbooks) = (read("docs/OPERATIONS.md"), fields("alert:"), fields("runbook:"));
     let leads: Vec<String> =

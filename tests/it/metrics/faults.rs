@@ -1,11 +1,13 @@
 //! Alerts that fire because something has really gone wrong, and end when it is mended.
 
 use super::{MAPPINGS, over};
+use crate::support::clusters::Cluster;
 use crate::support::postgres::Postgres;
 use crate::support::prometheus::Prometheus;
-use crate::support::redis::Redis;
-use crate::support::until;
-use crate::support::warnings;
+use crate::support::redis::{Redis, SERVERS};
+use crate::support::sidecar::Sidecar;
+use crate::support::wire::Wire;
+use crate::support::{until, warnings};
 
 #[test]
 fn they_fire_while_the_store_is_down() {
@@ -103,16 +105,16 @@ fn they_fire_when_clients_are_refused_and_a_faulty_configuration_is_not_taken() 
 }
 
 #[test]
-fn they_fire_when_a_change_is_not_told() {
-    let (redis, postgres) = (Redis::start(), Postgres::start());
-    let builder = over(&redis, &postgres, MAPPINGS).set("VERIFY__SAMPLE", "1").set("VERIFY__PER_SECOND", "1000");
-    // Whoever sees that the triggers are disabled forgets what is in memory.
-    let sidecar = builder.set("STORE__SCHEMA_INTERVAL", "1h").expect(&[warnings::STALE]).start();
+fn one_fires_while_slots_of_the_cluster_belong_to_nobody() {
+    let cluster = Cluster::with(SERVERS[0], 0, &[]);
+    let builder = Sidecar::builder().set("UPSTREAM__URL", cluster.url()).expect(warnings::UPSTREAM_AWAY);
+    let expected = [warnings::SLOTS_UNOWNED, warnings::NODE_SILENT, warnings::NODE_FAILED];
+    let sidecar = builder.expect(&expected).start();
     let prometheus = Prometheus::over(&sidecar);
     prometheus.until_calm();
-    let mut wire = sidecar.wire();
-    assert_eq!(wire.ask("HGET p:1 hp"), "$1\r\n1\r\n");
-    postgres.sql("ALTER TABLE p DISABLE TRIGGER USER; UPDATE p SET hp = 7 WHERE id = 1");
-    until("it is found", || wire.ask("HGET p:1 hp") == "$1\r\n7\r\n");
-    prometheus.until_fires(&["HearthsideStaleReads"]);
+    let port = cluster.ports[0];
+    assert_eq!(Wire::tcp(port).ask("CLUSTER DELSLOTSRANGE 0 99"), "+OK\r\n");
+    prometheus.until_fires(&["HearthsideSlotsUncovered"]);
+    assert_eq!(Wire::tcp(port).ask("CLUSTER ADDSLOTSRANGE 0 99"), "+OK\r\n");
+    prometheus.until_calm();
 }

@@ -2,9 +2,11 @@
 
 mod alerts;
 mod bounded;
+mod changes;
 mod dashboard;
 mod faults;
 mod format;
+mod journal;
 mod mappings;
 mod protection;
 mod times;

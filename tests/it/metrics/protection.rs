@@ -1,7 +1,10 @@
-//! Alerts that fire because somebody was held back, refused or not seen: limits, rights, the audit log, a bug.
+//! Alerts that fire because somebody was held back, refused or not seen: limits, rights, files, the audit log, a bug.
+
+use std::process::Command;
 
 use super::{MAPPINGS, over};
 use crate::support::postgres::Postgres;
+use crate::support::process::descriptors;
 use crate::support::prometheus::Prometheus;
 use crate::support::redis::Redis;
 use crate::support::sentinels::Group;
@@ -112,4 +115,28 @@ fn one_fires_when_loads_find_no_turn_in_time() {
     prometheus.until_fires(&["HearthsideOverloaded"]);
     session.run("COMMIT;");
     assert_eq!(first.frame(), b"$1\r\n1\r\n");
+}
+
+#[test]
+fn one_fires_while_nearly_as_many_files_are_open_as_may_be() {
+    let redis = Redis::start();
+    let sidecar = Sidecar::builder().redis(&redis).start();
+    let prometheus = Prometheus::over(&sidecar);
+    let most = 2 * descriptors(sidecar.pid());
+    let limit = [format!("--pid={}", sidecar.pid()), format!("--nofile={most}:{most}")];
+    assert!(Command::new("prlimit").args(limit).status().expect("util-linux").success());
+    until("the limit is seen", || {
+        !prometheus.ask(&format!("process_max_fds{{job=\"hearthside\"}} == {most}")).is_empty()
+    });
+    prometheus.until_calm();
+    let mut clients = Vec::new();
+    until("few files are left", || {
+        let mut wire = sidecar.wire();
+        assert_eq!(wire.ask("PING"), "+PONG\r\n", "nobody is refused yet");
+        clients.push(wire);
+        descriptors(sidecar.pid()) * 20 >= most * 19
+    });
+    prometheus.until_fires(&["HearthsideFilesRunOut"]);
+    drop(clients);
+    prometheus.until_calm();
 }
