@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use serde::{Deserialize, Serialize};
 
-use super::{Admin, starting};
+use super::{Admin, Which, starting};
 use crate::inspect::{Sight, Subject, Top, event_facts};
 
 /// What is only looked at.
@@ -62,16 +62,15 @@ async fn mappings(State(admin): State<Admin>) -> Response {
 }
 
 #[derive(Deserialize)]
-struct Asked {
-    key: String,
+struct Planned {
     /// Given, with any text or none: the store is asked for its plan.
     plan: Option<String>,
 }
 
 /// `GET /api/key?key=<key>[&plan]`
-async fn key(State(admin): State<Admin>, Query(asked): Query<Asked>) -> Response {
-    let (key, subject) = (asked.key.as_bytes(), admin.readiness.subject());
-    match (subject, asked.plan) {
+async fn key(State(admin): State<Admin>, which: Which, Query(planned): Query<Planned>) -> Response {
+    let (key, subject) = (&which.key[..], admin.readiness.subject());
+    match (subject, planned.plan) {
         (None, _) => starting(),
         (Some(subject), None) => json(&subject.explain(key)),
         (Some(subject), Some(_)) => match subject.explain_with_plan(key).await {

@@ -3,14 +3,14 @@
 
 use std::net::SocketAddr;
 
-use axum::extract::{ConnectInfo, Query, Request, State};
+use axum::extract::{ConnectInfo, Request, State};
 use axum::http::Method;
 use axum::middleware::Next;
 use axum::response::Response;
 
 use super::{Admin, Which};
-use crate::telemetry::LogThrottle;
 use crate::telemetry::audit::{AuditNote, Origin};
+use crate::telemetry::{LogThrottle, cut};
 
 /// A longer method is none; its beginning stands in the line.
 const LONGEST_METHOD: usize = 64;
@@ -29,11 +29,11 @@ fn note(admin: &Admin, request: &Request) -> AuditNote {
     let address = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0.to_string());
     let client = Origin { address: address.unwrap_or_default(), ..Origin::default() };
     let method = request.method().as_str();
-    let asked = format!("{} {}", &method[..method.floor_char_boundary(LONGEST_METHOD)], request.uri().path());
+    let asked = format!("{} {}", cut(method, LONGEST_METHOD), request.uri().path());
     let note = AuditNote::of_admin(&admin.metrics.audit, client, asked);
-    match Query::<Which>::try_from_uri(request.uri()) {
-        Ok(which) => note.about_key(which.key.as_bytes()),
-        Err(_) => note,
+    match Which::of(request.uri()) {
+        Some(which) => note.about_key(&which.key),
+        None => note,
     }
 }
 

@@ -1,9 +1,8 @@
 //! Compares what is in memory of a key with what the store has. It shows values, and is for a token alone.
 
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use bytes::Bytes;
 use serde::Serialize;
 
 use super::{Admin, Which, api, starting};
@@ -65,9 +64,9 @@ impl Comparison {
 }
 
 /// `POST /api/compare?key=<key>`
-pub(super) async fn compare(State(admin): State<Admin>, Query(which): Query<Which>) -> Response {
+pub(super) async fn compare(State(admin): State<Admin>, which: Which) -> Response {
     let Some(subject) = admin.readiness.subject() else { return starting() };
-    let key = Bytes::from(which.key);
+    let key = which.key;
     let both = match subject.mappings.keyspace.owner(&key) {
         Some(id) => subject.cache.both(id, &key).await,
         None => None,

@@ -11,6 +11,7 @@ mod console;
 mod draft;
 mod ready;
 mod serving;
+mod which;
 
 use std::sync::Arc;
 
@@ -27,6 +28,7 @@ pub use ask::{ask, ask_ready};
 use browser::Foreign;
 pub use browser::Names;
 pub use ready::Readiness;
+use which::Which;
 
 use crate::access::Token;
 use crate::inspect::History;
@@ -143,19 +145,14 @@ async fn metrics(State(admin): State<Admin>, headers: HeaderMap) -> Response {
     ([(header::CONTENT_TYPE, format.content_type())], admin.metrics.render(format)).into_response()
 }
 
-#[derive(Deserialize)]
-struct Which {
-    key: String,
-}
-
 fn starting() -> Response {
     (StatusCode::SERVICE_UNAVAILABLE, "not ready: the sidecar is starting\n").into_response()
 }
 
 /// `POST /invalidate?key=<key or glob>`
-async fn invalidate(State(admin): State<Admin>, Query(which): Query<Which>) -> Response {
+async fn invalidate(State(admin): State<Admin>, which: Which) -> Response {
     match admin.readiness.owned() {
-        Some(owned) => format!("{}\n", owned.invalidate_everywhere(which.key.as_bytes(), "admin")).into_response(),
+        Some(owned) => format!("{}\n", owned.invalidate_everywhere(&which.key, "admin")).into_response(),
         None => starting(),
     }
 }

@@ -94,6 +94,11 @@ fn doubts(settings: &Settings, mappings: &Mappings, faults: &mut Faults) {
         );
         faults.doubt("server.reuse_port", text);
     }
+    if Traces::tell_headers_in_clear(&settings.traces) {
+        let text = "the headers of OTEL_EXPORTER_OTLP_HEADERS go to it over http://, and whoever stands between can \
+            read them: write https://";
+        faults.doubt("traces.endpoint", text);
+    }
     for mapping in mappings.list.iter().filter(|mapping| mapping.is_blind()) {
         let path = &mapping.config.path;
         // Of a watch that cannot be read, that is said.

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 
-use super::{Peer, Registry, State, lock};
+use super::{LONGEST_NAME, Peer, Registry, State};
+use crate::telemetry::{locked, shown};
 
 /// How many there are of each kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -40,17 +41,17 @@ impl Registry {
     #[must_use]
     pub fn names(&self) -> Vec<(String, u64)> {
         let mut names = HashMap::<Bytes, u64>::new();
-        for peer in lock(&self.peers).values().filter(|peer| !peer.is_killed()) {
+        for peer in locked(&self.peers).values().filter(|peer| !peer.is_killed()) {
             *names.entry(peer.read(|state| state.name.clone())).or_default() += 1;
         }
-        names.into_iter().map(|(name, clients)| (String::from_utf8_lossy(&name).into_owned(), clients)).collect()
+        names.into_iter().map(|(name, clients)| (shown(&name, LONGEST_NAME), clients)).collect()
     }
 
     /// Counts them.
     #[must_use]
     pub fn census(&self) -> Census {
         let mut census = Census::default();
-        for peer in lock(&self.peers).values().filter(|peer| !peer.is_killed()) {
+        for peer in locked(&self.peers).values().filter(|peer| !peer.is_killed()) {
             peer.read(|state| census.add(peer, state));
         }
         census

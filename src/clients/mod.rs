@@ -13,7 +13,7 @@ mod traffic;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -30,6 +30,7 @@ pub use traffic::{Held, Traffic};
 
 use crate::telemetry::client_memory::{Buffers, Holding};
 use crate::telemetry::clock::{Tick, millis};
+use crate::telemetry::{locked, shown};
 
 /// A quarter of a minute, in milliseconds.
 const QUARTER: u64 = 15_000;
@@ -137,10 +138,6 @@ impl State {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// Takes the client off the list when dropped.
 #[derive(Debug)]
 pub struct Listed {
@@ -151,7 +148,7 @@ pub struct Listed {
 
 impl Drop for Listed {
     fn drop(&mut self) {
-        lock(&self.registry.peers).remove(&self.peer.id);
+        locked(&self.registry.peers).remove(&self.peer.id);
         self.peer.summons.end();
     }
 }
@@ -185,7 +182,7 @@ impl Registry {
             summons: Summons::default(),
             invalidations: Invalidations::default(),
         });
-        lock(&self.peers).insert(id, peer.clone());
+        locked(&self.peers).insert(id, peer.clone());
         Listed { registry: self.clone(), peer }
     }
 
@@ -193,27 +190,27 @@ impl Registry {
     pub fn mark(&self, now: Tick) {
         if now.since(Tick::from_ms(self.marked_at.load(Relaxed))) >= QUARTER {
             self.marked_at.store(now.as_ms(), Relaxed);
-            lock(&self.peers).values().for_each(|peer| peer.traffic.mark());
+            locked(&self.peers).values().for_each(|peer| peer.traffic.mark());
         }
     }
 
     /// The client of this id.
     #[must_use]
     pub fn find(&self, id: u64) -> Option<Arc<Peer>> {
-        lock(&self.peers).get(&id).cloned()
+        locked(&self.peers).get(&id).cloned()
     }
 
     /// The clients that match and have not been killed, in the order in which they connected.
     #[must_use]
     pub fn matching(&self, is_match: impl Fn(&Peer) -> bool) -> Vec<Arc<Peer>> {
-        lock(&self.peers).values().filter(|peer| !peer.is_killed() && is_match(peer)).cloned().collect()
+        locked(&self.peers).values().filter(|peer| !peer.is_killed() && is_match(peer)).cloned().collect()
     }
 }
 
 impl Peer {
     /// Changes its state.
     pub fn update(&self, change: impl FnOnce(&mut State)) {
-        let mut state = lock(&self.state);
+        let mut state = locked(&self.state);
         change(&mut state);
         self.holding.note_words(state.name.len() + state.lib_name.len() + state.lib_ver.len());
     }
@@ -288,16 +285,12 @@ impl Peer {
     /// The beginning of its name (CLIENT SETNAME), for logs: a name may be as long as a request.
     #[must_use]
     pub fn name(&self) -> String {
-        let text = |name: &[u8]| String::from_utf8_lossy(&name[..name.len().min(LONGEST_NAME)]).into_owned();
-        self.read(|state| match state.name.len() {
-            0..=LONGEST_NAME => text(&state.name),
-            _ => text(&state.name) + "...",
-        })
+        self.read(|state| shown(&state.name, LONGEST_NAME))
     }
 
     /// Reads its state.
     pub fn read<R>(&self, look: impl FnOnce(&State) -> R) -> R {
-        look(&lock(&self.state))
+        look(&locked(&self.state))
     }
 
     /// Notes its last batch of requests, and the last command's id if the command is known.
@@ -310,7 +303,7 @@ impl Peer {
     pub fn kill(&self) {
         self.killed.store(true, Relaxed);
         self.holding.cut();
-        if let Some(waker) = lock(&self.waker).take() {
+        if let Some(waker) = locked(&self.waker).take() {
             waker.wake();
         }
     }
@@ -319,7 +312,7 @@ impl Peer {
     /// an error when it is gone.
     pub fn summon(&self) -> oneshot::Receiver<Option<i64>> {
         let answer = self.summons.add();
-        if let Some(waker) = &*lock(&self.waker) {
+        if let Some(waker) = &*locked(&self.waker) {
             waker.wake_by_ref();
         }
         answer
@@ -328,7 +321,7 @@ impl Peer {
     /// Tells it that these keys of another client have changed, an array of them, or that any may have.
     pub fn invalidate(&self, keys: Option<Bytes>) {
         self.invalidations.add(keys);
-        if let Some(waker) = &*lock(&self.waker) {
+        if let Some(waker) = &*locked(&self.waker) {
             waker.wake_by_ref();
         }
     }
@@ -364,7 +357,7 @@ impl Peer {
 
     /// Lets [`Peer::kill`] wake the task of `cx`.
     pub fn enroll(&self, cx: &Context<'_>) {
-        *lock(&self.waker) = Some(cx.waker().clone());
+        *locked(&self.waker) = Some(cx.waker().clone());
     }
 }
 

@@ -57,6 +57,14 @@ impl TracesConfig {
         }
     }
 
+    /// What is sent passes a network, and can be read there.
+    #[must_use]
+    pub fn are_in_clear(&self) -> bool {
+        let Some(("http", authority, _)) = split(&self.endpoint) else { return false };
+        let here = ["localhost", "127.", "[::1]"];
+        !here.iter().any(|host| authority.starts_with(host))
+    }
+
     pub(super) fn check(&self, faults: &mut Faults) {
         if self.are_on()
             && let Err(text) = is_address(&self.endpoint)
@@ -120,6 +128,16 @@ mod tests {
             let mut faults = Faults::default();
             of(bad).check(&mut faults);
             assert!(!faults.is_empty(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_leaves_the_machine_over_http_is_in_clear() {
+        for endpoint in ["http://c:4318", "http://10.0.0.1/otlp"] {
+            assert!(of(endpoint).are_in_clear(), "{endpoint}");
+        }
+        for endpoint in ["", "https://c", "http://localhost:4318", "http://127.0.0.1:4318", "http://[::1]:4318"] {
+            assert!(!of(endpoint).are_in_clear(), "{endpoint}");
         }
     }
 

@@ -46,7 +46,7 @@ pub use owned::read::answer_from;
 pub use owned::write::{Mismatch, refusal as write_refusal};
 pub use spread::joint::{first, join};
 pub use timed::{PassedKind, Timed};
-pub use traced::operation;
+pub use traced::{TracedAlone, operation};
 
 use call::Call;
 

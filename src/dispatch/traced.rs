@@ -37,6 +37,17 @@ pub fn operation(spec: Option<&'static Spec>) -> &'static str {
     spec.map_or("unknown", |spec| spec.name.as_str())
 }
 
+/// A command that needs the client alone.
+#[derive(Clone, Copy, Debug)]
+pub struct TracedAlone {
+    /// What a trace calls it.
+    pub operation: &'static str,
+    /// Which way it goes.
+    pub route: RouteLabel,
+    /// It may wait because it was told to.
+    pub may_wait: bool,
+}
+
 /// The first mapping that a request concerns.
 fn mapping(route: &Route) -> Option<MappingId> {
     match route {
@@ -65,6 +76,10 @@ impl Services {
     }
 
     fn answer_traced(&self, session: &mut Session, request: &Request<'_>, route: Route, out: &mut BytesMut) -> Flow {
+        if session.account.trace.is_lent() {
+            // It is part of a transaction, whose EXEC is traced.
+            return self.answer_recorded(session, request, route, out);
+        }
         let (label, mapping, begin) = (route.label(), mapping(&route), out.len());
         let is_sampled = self.sampler.takes();
         let before = is_sampled.then(|| session.tally.clone());
@@ -109,14 +124,22 @@ impl Services {
         self.policy.traces && self.sampler.takes()
     }
 
-    /// A command that needs the client alone begins to be traced, unless it is already; `may_wait` of one that waits
-    /// because it was told to.
+    /// A command that needs the client alone begins to be traced, and is sampled if that has been said of it already.
     #[cold]
-    pub fn trace_alone(&self, session: &Session, operation: &'static str, may_wait: bool) {
+    pub fn trace_alone(&self, session: &Session, alone: TracedAlone) {
+        let TracedAlone { operation, route, may_wait } = alone;
         let is_sampled = session.account.trace.is_sampled().unwrap_or_else(|| self.sampler.takes());
-        let root = Root { may_wait, ..Root::of_one(operation, RouteLabel::Pinned, session.group.db) };
+        let root = Root { may_wait, ..Root::of_one(operation, route, session.group.db) };
         session.account.trace.open(&self.metrics.traces, Opening { root, begun: session.begun, is_sampled });
         self.describe(session, None, None);
+    }
+
+    /// An EXEC begins to be traced, unless it is already.
+    pub fn trace_exec(&self, session: &Session) {
+        if self.policy.traces && session.account.trace.is_free() {
+            let exec = TracedAlone { operation: "exec", route: RouteLabel::Pinned, may_wait: false };
+            self.trace_alone(session, exec);
+        }
     }
 
     /// Commands that were answered at once were slow together: their thread was held up.

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::key_name;
 use super::subject::Subject;
 use super::times;
 use crate::cache::{Held, KeyLook, Served, Trace};
@@ -15,6 +16,8 @@ use crate::telemetry::clock::Tick;
 #[allow(missing_docs, reason = "docs/OPERATIONS.md explains the names")]
 pub struct Explanation {
     pub key: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key_encoded: Option<String>,
     pub owner: &'static str,
     pub mapping: Option<String>,
     pub why: String,
@@ -90,14 +93,22 @@ impl Subject {
     /// What is known of a key.
     #[must_use]
     pub fn explain(&self, key: &[u8]) -> Explanation {
-        let text = String::from_utf8_lossy(key).into_owned();
+        let (text, key_encoded) = key_name::told(key);
         let Some(mapping) = self.owner(key) else {
             let why = self.why_upstream(key);
-            return Explanation { key: text, owner: "upstream", why, state: "not known here", ..Default::default() };
+            return Explanation {
+                key: text,
+                key_encoded,
+                owner: "upstream",
+                why,
+                state: "not known here",
+                ..Default::default()
+            };
         };
         let (name, setting) = (mapping.pattern.text(), self.modes.setting(mapping.id));
         let owned = Explanation {
             key: text,
+            key_encoded,
             mapping: Some(name.to_owned()),
             why: format!("the pattern '{name}' matches"),
             mode: Some(setting.mode.name()),

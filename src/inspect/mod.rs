@@ -8,6 +8,7 @@ mod events;
 mod explain;
 mod fact;
 mod history;
+mod key_name;
 mod mappings;
 mod modes;
 mod shadow;

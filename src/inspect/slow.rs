@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::key_name;
 use super::subject::Subject;
 use super::times;
 use super::top::Sight;
@@ -17,6 +18,8 @@ pub struct SlowFacts {
     pub ms: f64,
     pub mapping: String,
     pub key: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key_encoded: Option<String>,
     pub cause: String,
     pub command: Option<String>,
     pub client: Option<u64>,
@@ -28,6 +31,7 @@ impl SlowFacts {
     fn of(entry: SlowEntry, sight: Sight) -> Self {
         let SlowEntry { id, at, slow } = entry;
         let (command, client) = slow.asked.as_ref().map(|asked| (asked.command.clone(), asked.client)).unzip();
+        let (key, key_encoded) = (sight == Sight::Keys).then(|| key_name::told(&slow.key)).unzip();
         let (address, name) = slow.asked.map(|asked| (asked.address, asked.name)).unzip();
         Self {
             id,
@@ -40,7 +44,8 @@ impl SlowFacts {
             },
             ms: slow.time.as_micros() as f64 / 1000.0,
             mapping: slow.mapping,
-            key: (sight == Sight::Keys).then(|| String::from_utf8_lossy(&slow.key).into_owned()),
+            key,
+            key_encoded: key_encoded.flatten(),
             cause: slow.cause,
             command,
             client,

@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 
 use serde::Serialize;
 
+use super::key_name;
 use super::subject::Subject;
 use crate::clients::Peer;
 use crate::telemetry::TopKind;
@@ -33,8 +34,20 @@ const MOST: usize = 20;
 #[serde(untagged)]
 #[allow(missing_docs, reason = "docs/OPERATIONS.md explains the names")]
 pub enum TopFacts {
-    Key { key: Option<String>, mapping: Option<String>, count: u64 },
-    Client { id: u64, address: String, name: String, library: String, requests: u64 },
+    Key {
+        key: Option<String>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        key_encoded: Option<String>,
+        mapping: Option<String>,
+        count: u64,
+    },
+    Client {
+        id: u64,
+        address: String,
+        name: String,
+        library: String,
+        requests: u64,
+    },
 }
 
 impl Top {
@@ -78,8 +91,10 @@ impl Subject {
     fn top_keys(&self, kind: TopKind, sight: Sight) -> Vec<TopFacts> {
         let facts = |(key, count): (bytes::Bytes, u64)| {
             let mapping = self.mappings.keyspace.owner(&key);
+            let (text, key_encoded) = (sight == Sight::Keys).then(|| key_name::told(&key)).unzip();
             TopFacts::Key {
-                key: (sight == Sight::Keys).then(|| String::from_utf8_lossy(&key).into_owned()),
+                key: text,
+                key_encoded: key_encoded.flatten(),
                 mapping: mapping.map(|id| self.mappings.list[id.index()].pattern.text().to_owned()),
                 count,
             }

@@ -1,7 +1,9 @@
 //! The tables that mappings may be made of, as an engine's catalog lists them.
 
+use std::time::{Duration, Instant};
+
 use serde::Serialize;
-use sqlx::{PgPool, SqlitePool};
+use sqlx::{AssertSqlSafe, PgPool, SqlitePool};
 
 use super::{Engine, Store, StoreError};
 
@@ -41,12 +43,31 @@ const OF_SQLITE: &str = "SELECT t.name, \
     AND t.name NOT LIKE 'sqlite\\_%' ESCAPE '\\' \
     AND t.name NOT LIKE 'hearthside%' AND t.name NOT LIKE '\\_sqlx%' ESCAPE '\\' ORDER BY 1 LIMIT $1";
 
+/// The catalog of a database with very many tables, or one whose catalog is locked, holds nobody up for longer.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// In a transaction, so that the limit ends with it.
 async fn of_postgres(pool: &PgPool) -> Result<Vec<Found>, StoreError> {
-    Ok(sqlx::query_as(OF_POSTGRES).bind(MOST as i64).fetch_all(pool).await?)
+    let mut transaction = pool.begin().await?;
+    let limit = format!("SET LOCAL statement_timeout = {}", PATIENCE.as_millis());
+    sqlx::query(AssertSqlSafe(limit)).execute(&mut *transaction).await?;
+    let found = sqlx::query_as(OF_POSTGRES).bind(MOST as i64).fetch_all(&mut *transaction).await?;
+    transaction.commit().await?;
+    Ok(found)
 }
+
+/// What the server's answer that it was too slow may take.
+const GRACE: Duration = Duration::from_millis(500);
 
 async fn of_sqlite(pool: &SqlitePool) -> Result<Vec<Found>, StoreError> {
     Ok(sqlx::query_as(OF_SQLITE).bind(MOST as i64).fetch_all(pool).await?)
+}
+
+fn too_slow() -> StoreError {
+    let limit = PATIENCE.as_secs();
+    StoreError::Unavailable(format!(
+        "its catalog did not list the tables within {limit} s: is it locked, or very busy?"
+    ))
 }
 
 impl TableFacts {
@@ -62,11 +83,17 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn tables(&self) -> Result<Vec<TableFacts>, StoreError> {
-        let found = match &self.engine {
-            Engine::Postgres(store) => of_postgres(&store.direct()).await?,
-            Engine::Sqlite(store) => of_sqlite(&store.pool().await?).await?,
-            Engine::Away(away) => return Err(away.error()),
+        let finding = async {
+            match &self.engine {
+                Engine::Postgres(store) => of_postgres(&store.direct()).await,
+                Engine::Sqlite(store) => of_sqlite(&store.pool().await?).await,
+                Engine::Away(away) => Err(away.error()),
+            }
         };
+        // The connection may be silent, too: then the server's own limit is not heard of.
+        let begun = Instant::now();
+        let found = tokio::time::timeout(PATIENCE + GRACE, finding).await.unwrap_or_else(|_| Err(too_slow()));
+        let found = found.map_err(|error| if begun.elapsed() < PATIENCE { error } else { too_slow() })?;
         Ok(found.into_iter().map(TableFacts::of).collect())
     }
 }

@@ -6,13 +6,14 @@
 //! by that order, is not obeyed any more.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
 use super::StoreError;
 use crate::config::Mode;
+use crate::telemetry::locked;
 use crate::telemetry::random_id::fresh;
 
 /// What all sidecars are asked.
@@ -97,7 +98,7 @@ struct Log {
 
 impl Words {
     fn log(&self) -> MutexGuard<'_, Log> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.0)
     }
 
     /// The text of a word that is said now.

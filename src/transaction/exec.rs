@@ -99,6 +99,8 @@ impl Transaction {
     fn begin(&mut self, desk: &Desk<'_>, route: Route) -> Taken {
         let part = store::part(&desk.services.owned.mappings.list, self.queue.list());
         let is_decided = part.steps.is_empty() && self.watched.is_empty();
+        // What is sent now is of the EXEC, too.
+        desk.trace_exec();
         let ticket = if is_decided { self.ask(desk, EXEC_LOSS) } else { None };
         self.exec = Some(Exec { part, begun: Instant::now(), ticket, prepared: None });
         Taken::Waits(Wait::Decision, route)

@@ -18,7 +18,7 @@
 
 use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
 
@@ -30,6 +30,7 @@ use crate::cache::cause::Author;
 use crate::cache::entry::Entry;
 use crate::quota::{Places, Refused};
 use crate::store::Urgency;
+use crate::telemetry::locked;
 use crate::telemetry::planted::is_planted;
 use crate::telemetry::traces::{CommandTrace, LoadTrace};
 
@@ -183,11 +184,6 @@ impl Default for Flights {
             written: WrittenKeys::default(),
         }
     }
-}
-
-/// Nothing panics while one is held; what it guards is whole even so.
-pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Flights {

@@ -10,9 +10,10 @@ use std::sync::{Mutex, MutexGuard};
 
 use bytes::Bytes;
 
-use super::loads::{Flights, locked};
+use super::loads::Flights;
 use crate::keys::{MappingId, Pattern};
 use crate::telemetry::clock::Tick;
+use crate::telemetry::locked;
 
 /// So many keys are remembered.
 const MOST: usize = 500_000;

@@ -268,7 +268,7 @@ impl WriteBehind {
     fn trace(&self, cached: &Cached, rows: &Rows, begun: Moment, error: Option<&StoreError>) {
         let traces = self.memory.traces();
         if traces.are_on() {
-            let of = self.traced.take(rows.iter().map(|(key, _)| key));
+            let of = self.traced.of(rows.iter().map(|(key, _)| key), error.is_none());
             traces.flushed(&self.memory.source.traced(cached, begun, error), rows.len(), of);
         }
     }

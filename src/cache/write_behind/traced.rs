@@ -27,9 +27,13 @@ impl TracedWrites {
         }
     }
 
-    /// Those of these keys.
-    pub(super) fn take<'k>(&self, keys: impl Iterator<Item = &'k Bytes>) -> Vec<TraceReference> {
+    /// Those of these keys, which a statement was to save. Where it has not they are kept for the next one.
+    pub(super) fn of<'k>(&self, keys: impl Iterator<Item = &'k Bytes>, is_saved: bool) -> Vec<TraceReference> {
         let mut writes = self.lock();
-        if writes.is_empty() { Vec::new() } else { keys.filter_map(|key| writes.remove(key)).collect() }
+        match () {
+            () if writes.is_empty() => Vec::new(),
+            () if is_saved => keys.filter_map(|key| writes.remove(key)).collect(),
+            () => keys.filter_map(|key| writes.get(key).copied()).collect(),
+        }
     }
 }

@@ -51,6 +51,15 @@ pub(super) struct Writer {
     metrics: Arc<CacheMetrics>,
 }
 
+/// What a trace calls the statement that an edit becomes.
+const fn span_of(edit: &Edit) -> StoreSpan {
+    match edit {
+        Edit::Fields(..) => StoreSpan::Upsert,
+        Edit::Push(_) | Edit::Members(_, true) => StoreSpan::Insert,
+        Edit::Delete | Edit::Pull(..) | Edit::Members(_, false) => StoreSpan::Delete,
+    }
+}
+
 impl Writer {
     pub(super) fn new(
         memory: Arc<Memory>,
@@ -162,7 +171,7 @@ impl Writer {
         memory.own_writes.end(own_write, Tick::now());
         let time = started.elapsed();
         if let (Some(trace), Some(begun)) = (&turn.trace, begun) {
-            trace.stored(StoreSpan::Write, &memory.source.traced(cached, begun, result.as_ref().err()));
+            trace.stored(span_of(edit.edit), &memory.source.traced(cached, begun, result.as_ref().err()));
         }
         self.metrics.written(Outcome::of(&result), time);
         memory.note_slow(cached, SlowKind::Write, turn.key(), (time, result.as_ref().err()));

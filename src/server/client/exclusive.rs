@@ -26,12 +26,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             _ => None,
         };
         let begun = self.session.begun;
-        let traced = if self.services.policy.traces { self.trace_exclusive(&exclusive) } else { None };
         self.exclusive(exclusive).await?;
-        if let Some(traced) = traced {
-            traced.answered();
-            self.session.account.trace.close();
-        }
         if let Some(family) = family {
             self.services.metrics.clients.times.answered(RouteLabel::Pinned, family, begun);
         }
@@ -44,7 +39,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             exclusive => Some(exclusive),
         };
         if let Some(exclusive) = known {
+            let traced = if self.services.policy.traces { self.trace_exclusive(&exclusive) } else { None };
             self.alone(exclusive).await?;
+            if let Some(traced) = traced {
+                traced.answered();
+                self.session.account.trace.close();
+            }
         }
         self.note_transaction();
         self.settle_way();

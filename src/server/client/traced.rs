@@ -3,20 +3,23 @@
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::Client;
-use crate::dispatch::{Exclusive, operation as operation_of};
+use crate::dispatch::{Exclusive, TracedAlone, operation as operation_of};
 use crate::route::Pin;
+use crate::telemetry::metrics::RouteLabel;
 use crate::telemetry::traces::TraceEnd;
 
-/// What is traced of something that needs the client alone: its row of the command table, where it is not the last
-/// request's, and whether it may wait because it was told to.
-fn traced(exclusive: &Exclusive) -> Option<(Option<&'static str>, bool)> {
-    match exclusive {
-        Exclusive::Pinned(Pin::Aside | Pin::State, spec, _) => Some((Some(&spec.name), false)),
-        Exclusive::Pinned(_, spec, _) => Some((Some(&spec.name), true)),
-        Exclusive::Transaction(..) | Exclusive::Long(_) => Some((None, false)),
-        Exclusive::Unknown(unknown, _) if !unknown.is_asked_first() => Some((None, true)),
-        _ => None,
-    }
+/// What is traced of something that needs the client alone; `last` is the row of its last request.
+fn traced(exclusive: &Exclusive, last: &'static str) -> Option<TracedAlone> {
+    let (operation, route, may_wait) = match exclusive {
+        Exclusive::Pinned(Pin::Aside | Pin::State, spec, _) => (spec.name.as_str(), RouteLabel::Pinned, false),
+        Exclusive::Pinned(_, spec, _) => (spec.name.as_str(), RouteLabel::Pinned, true),
+        Exclusive::Transaction(..) | Exclusive::Long(_) => (last, RouteLabel::Pinned, false),
+        Exclusive::Unknown(unknown, _) if !unknown.is_asked_first() => (last, RouteLabel::Pinned, true),
+        Exclusive::Stream => (last, RouteLabel::Passthrough, false),
+        Exclusive::Move(_) | Exclusive::Reset => (last, RouteLabel::Local, false),
+        _ => return None,
+    };
+    Some(TracedAlone { operation, route, may_wait })
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
@@ -31,19 +34,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     /// Something that needs the client alone begins to be traced; it ends with what this returns.
     #[cold]
     pub(super) fn trace_exclusive(&self, exclusive: &Exclusive) -> Option<TraceEnd> {
-        let Some((operation, may_wait)) = traced(exclusive) else {
-            self.session.account.trace.close();
+        let trace = &self.session.account.trace;
+        // What of an EXEC was sent before it needed the client alone has begun its trace.
+        if matches!(exclusive, Exclusive::Transaction(..)) && trace.has_begun() {
+            return trace.lend();
+        }
+        let Some(alone) = traced(exclusive, operation_of(self.session.spec)) else {
+            trace.close();
             return None;
         };
-        let last = || operation_of(self.session.spec);
-        self.services.trace_alone(&self.session, operation.unwrap_or_else(last), may_wait);
-        self.session.account.trace.lend()
-    }
-
-    /// An EXEC that is sent now, and whose reply nobody awaits before other requests, begins to be traced.
-    pub(super) fn trace_exec(&self) {
-        if self.services.policy.traces && self.session.account.trace.is_free() {
-            self.services.trace_alone(&self.session, "exec", false);
-        }
+        self.services.trace_alone(&self.session, alone);
+        trace.lend()
     }
 }

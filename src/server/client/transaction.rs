@@ -170,7 +170,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             Taken::Passes => self.send_own(Batch::queued(request.bytes(), 1, QUEUE_LOSS)),
             Taken::Sends(batch) => self.send_own(batch),
             Taken::Last(batch) => {
-                self.trace_exec();
+                self.services.trace_exec(&self.session);
                 self.send_own(batch);
                 self.connection.replies.last_is_traced(self.session.account.trace.take());
                 next = Next::Exclusive(Exclusive::Ended);

@@ -105,13 +105,9 @@ impl Keys {
     }
 }
 
-/// The text of a name that may be any bytes, shortened.
+/// A name as it stands in lines.
 pub(super) fn shown(name: &[u8]) -> String {
-    let text = match std::str::from_utf8(name) {
-        Ok(text) => text.to_owned(),
-        Err(_) => name.escape_ascii().to_string(),
-    };
-    if text.len() <= LONGEST { text } else { format!("{}...", &text[..text.floor_char_boundary(LONGEST)]) }
+    crate::telemetry::shown(name, LONGEST)
 }
 
 /// The same of several names, and no more than there is room for.

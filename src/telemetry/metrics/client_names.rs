@@ -2,13 +2,14 @@
 //! names, and the others as one.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 
 use super::register::Register;
+use crate::telemetry::{cut, locked};
 
 /// So many names are shown.
 const MOST: usize = 20;
@@ -44,7 +45,7 @@ impl ClientNames {
 
     /// So many clients have these names now.
     pub fn are(&self, names: impl IntoIterator<Item = (String, u64)>) {
-        let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut shown = locked(&self.shown);
         let now: Vec<(NameLabel, u64)> =
             most_frequent(names).into_iter().map(|(name, clients)| (NameLabel { name }, clients)).collect();
         for (label, clients) in &now {
@@ -59,9 +60,8 @@ impl ClientNames {
 /// The most frequent names, and the others as one.
 fn most_frequent(names: impl IntoIterator<Item = (String, u64)>) -> Vec<(String, u64)> {
     let mut sums = BTreeMap::<String, u64>::new();
-    for (mut name, clients) in names {
-        name.truncate(name.floor_char_boundary(LONGEST));
-        *sums.entry(name).or_default() += clients;
+    for (name, clients) in names {
+        *sums.entry(cut(&name, LONGEST).to_owned()).or_default() += clients;
     }
     let mut most: Vec<(String, u64)> = sums.into_iter().collect();
     most.sort_by_key(|(_, clients)| std::cmp::Reverse(*clients));

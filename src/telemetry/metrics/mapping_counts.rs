@@ -1,11 +1,12 @@
 //! What is counted of one mapping, for as long as the process lives: a reload that keeps its pattern goes on with it.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use super::labels::Outcome;
 use crate::config::Mode;
 use crate::telemetry::clock::UnixMs;
+use crate::telemetry::locked;
 
 /// What is counted of one mapping.
 #[derive(Debug, Default)]
@@ -95,10 +96,6 @@ impl HitCount {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl MappingCounts {
     /// The mapping is in this mode, for so many of a hundred keys.
     pub fn is_in(&self, mode: Mode, percent: u8) {
@@ -114,7 +111,7 @@ impl MappingCounts {
 
     /// What one thread counts its hits with.
     pub fn hit_cell(&self) -> Arc<HitCell> {
-        let mut hits = lock(&self.hits);
+        let mut hits = locked(&self.hits);
         hits.tidy();
         let cell = Arc::<HitCell>::default();
         hits.cells.push(cell.clone());
@@ -124,7 +121,7 @@ impl MappingCounts {
     /// All hits.
     #[must_use]
     pub fn hits(&self) -> HitCount {
-        lock(&self.hits).sum()
+        locked(&self.hits).sum()
     }
 
     /// A read found nothing in memory, and needed a load, or joined one.
@@ -203,13 +200,13 @@ impl MappingCounts {
     /// Something of it went wrong.
     pub fn failed(&self, text: &str) {
         self.errors.fetch_add(1, Relaxed);
-        *lock(&self.last_error) = Some(Failure { at: UnixMs::now(), text: text.to_owned() });
+        *locked(&self.last_error) = Some(Failure { at: UnixMs::now(), text: text.to_owned() });
     }
 
     /// How often, and the last time.
     #[must_use]
     pub fn failures(&self) -> (u64, Option<Failure>) {
-        (self.errors.load(Relaxed), lock(&self.last_error).clone())
+        (self.errors.load(Relaxed), locked(&self.last_error).clone())
     }
 }
 
@@ -229,6 +226,6 @@ mod tests {
         let last = counts.hit_cell();
         last.count(true);
         assert_eq!(counts.hits(), HitCount { present: 21, absent: 10 });
-        assert_eq!(super::lock(&counts.hits).cells.len(), 1, "no memory is kept of those that have ended");
+        assert_eq!(super::locked(&counts.hits).cells.len(), 1, "no memory is kept of those that have ended");
     }
 }

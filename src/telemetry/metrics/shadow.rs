@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use prometheus_client::encoding::EncodeLabelSet;
@@ -11,6 +11,7 @@ use prometheus_client::metrics::family::Family;
 
 use super::register::Register;
 use crate::telemetry::clock::{Tick, UnixMs};
+use crate::telemetry::locked;
 
 /// So many are remembered.
 const MOST: usize = 200;
@@ -109,10 +110,6 @@ impl Drop for Comparing {
     fn drop(&mut self) {
         self.0.under_way.fetch_sub(1, Relaxed);
     }
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl ShadowMetrics {

@@ -7,13 +7,14 @@ mod window;
 
 use std::collections::HashMap;
 use std::hash::BuildHasher;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 
 pub use passed::PassedReader;
 
 use super::clock::Tick;
+use super::locked;
 use window::Window;
 
 /// A thread counts about so many reads a second, at most, whatever it answers.
@@ -46,10 +47,6 @@ pub struct TopKeys {
 struct Read {
     counts: Window,
     bytes: Window,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn hash_of(key: &[u8]) -> u64 {
@@ -111,20 +108,20 @@ impl TopKeys {
     /// What a thread counts its reads with.
     pub fn reader(&self) -> TopReader {
         let (reader, now) = (TopReader::default(), Tick::now());
-        let mut readers = lock(&self.readers);
-        readers.retain(|known| Arc::strong_count(known) > 1 || !lock(known).counts.is_over(now));
+        let mut readers = locked(&self.readers);
+        readers.retain(|known| Arc::strong_count(known) > 1 || !locked(known).counts.is_over(now));
         readers.push(reader.read.clone());
         reader
     }
 
     /// A key was not in memory when it was read.
     pub fn missed(&self, key: &[u8], now: Tick) {
-        lock(&self.misses).add(hash_of(key), key, 1, now);
+        locked(&self.misses).add(hash_of(key), key, 1, now);
     }
 
     /// Something in memory of a key was forgotten.
     pub fn forgot(&self, key: &[u8], now: Tick) {
-        lock(&self.invalidations).add(hash_of(key), key, 1, now);
+        locked(&self.invalidations).add(hash_of(key), key, 1, now);
     }
 
     /// The first `most` keys of the last minute, with their counts.
@@ -132,8 +129,8 @@ impl TopKeys {
     pub fn top(&self, kind: TopKind, most: usize) -> Vec<(Bytes, u64)> {
         let (mut sum, now) = (HashMap::new(), Tick::now());
         match kind {
-            TopKind::Misses => lock(&self.misses).add_to(&mut sum, now),
-            TopKind::Invalidations => lock(&self.invalidations).add_to(&mut sum, now),
+            TopKind::Misses => locked(&self.misses).add_to(&mut sum, now),
+            TopKind::Invalidations => locked(&self.invalidations).add_to(&mut sum, now),
             TopKind::Reads => self.each_reader(|read| read.counts.add_to(&mut sum, now)),
             TopKind::Bytes => self.each_reader(|read| read.bytes.add_to(&mut sum, now)),
         }
@@ -147,7 +144,7 @@ impl TopKeys {
     #[must_use]
     pub fn passed(&self, most: usize) -> Vec<(String, u64)> {
         let mut sum = HashMap::new();
-        lock(&self.passed).add_to(&mut sum, Tick::now());
+        locked(&self.passed).add_to(&mut sum, Tick::now());
         let text = |form: Bytes| String::from_utf8_lossy(&form).into_owned();
         let mut all: Vec<(String, u64)> = sum.into_iter().map(|(form, count)| (text(form), count)).collect();
         all.sort_unstable_by(|(a, x), (b, y)| y.cmp(x).then_with(|| a.cmp(b)));
@@ -156,8 +153,8 @@ impl TopKeys {
     }
 
     fn each_reader(&self, look: impl FnMut(&Read)) {
-        let readers = lock(&self.readers).clone();
-        readers.iter().map(|read| lock(read)).for_each({
+        let readers = locked(&self.readers).clone();
+        readers.iter().map(|read| locked(read)).for_each({
             let mut look = look;
             move |read| look(&read)
         });

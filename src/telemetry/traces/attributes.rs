@@ -3,6 +3,8 @@
 
 use opentelemetry::KeyValue;
 
+use crate::telemetry::cut;
+
 pub(super) const BATCH_SIZE: &str = "db.operation.batch.size";
 pub(super) const CLIENT_ADDRESS: &str = "client.address";
 pub(super) const CLIENT_ID: &str = "hearthside.client.id";
@@ -27,7 +29,7 @@ const LONGEST: usize = 256;
 
 /// An attribute whose value others choose.
 pub(super) fn text(name: &'static str, value: &str) -> KeyValue {
-    KeyValue::new(name, value[..value.floor_char_boundary(LONGEST)].to_owned())
+    KeyValue::new(name, cut(value, LONGEST).to_owned())
 }
 
 /// A server, or a client, by `host:port` or the path of its socket.

@@ -14,9 +14,9 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 
-use super::telling_client::{LastFailure, TellingClient};
+use super::answer::{Answer, Refusal};
+use super::telling_client::{LastRequest, TellingClient};
 use crate::config::TracesConfig;
-use crate::telemetry::random_id::fresh;
 
 /// How long it may take to take what it is given.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -25,23 +25,23 @@ const PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(super) struct Collector {
     exporter: SpanExporter,
-    failure: LastFailure,
+    last: LastRequest,
     pub(super) url: String,
 }
 
 impl Collector {
-    /// The one of these settings, if they name one. Nothing is sent.
+    /// The one of these settings, if they name one, for spans of the process of this name. Nothing is sent.
     ///
     /// # Errors
     /// The setting, and what is wrong with it.
-    pub(super) fn of(settings: &TracesConfig) -> Result<Option<Self>, (&'static str, String)> {
+    pub(super) fn of(settings: &TracesConfig, instance: &str) -> Result<Option<Self>, (&'static str, String)> {
         if !settings.are_on() {
             return Ok(None);
         }
         let tls = tls(settings).map_err(|text| ("traces.ca_file", text))?;
         let connector = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().build();
-        let (url, failure) = (settings.url(), LastFailure::default());
-        let client = TellingClient { client: HyperClient::new(connector, PATIENCE, None), failure: failure.clone() };
+        let (url, last) = (settings.url(), LastRequest::default());
+        let client = TellingClient { client: HyperClient::new(connector, PATIENCE, None), last: last.clone() };
         let exporter = SpanExporter::builder()
             .with_http()
             .with_http_client(client)
@@ -52,33 +52,35 @@ impl Collector {
             .with_retry_policy(RetryPolicy::disabled())
             .build();
         let mut exporter = exporter.map_err(|error| ("traces.endpoint", error.to_string()))?;
-        exporter.set_resource(&resource(settings));
-        Ok(Some(Self { exporter, failure, url }))
+        exporter.set_resource(&resource(settings, instance));
+        Ok(Some(Self { exporter, last, url }))
     }
 
     /// Gives it these.
     ///
     /// # Errors
     /// It does not take them, or not in time.
-    pub(super) async fn take(&self, spans: Vec<SpanData>) -> Result<(), String> {
+    pub(super) async fn take(&self, spans: Vec<SpanData>) -> Result<Answer, Refusal> {
         let taken = tokio::time::timeout(PATIENCE, self.exporter.export(spans)).await;
-        match taken {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(OTelSdkError::InternalFailure(text))) => Err(self.failure.take().unwrap_or(text)),
-            Ok(Err(error)) => Err(error.to_string()),
-            Err(_) => Err(format!("no answer within {} s", PATIENCE.as_secs())),
-        }
+        let told = self.last.take();
+        let why = match taken {
+            Ok(Ok(())) => return Ok(told.answer),
+            Ok(Err(OTelSdkError::InternalFailure(text))) => told.failure.unwrap_or(text),
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => format!("no answer within {} s", PATIENCE.as_secs()),
+        };
+        Err(Refusal { why, rest: told.rest })
     }
 }
 
 /// Who it is that the spans are of.
-fn resource(settings: &TracesConfig) -> Resource {
+fn resource(settings: &TracesConfig, instance: &str) -> Resource {
     let process = i64::from(std::process::id());
     Resource::builder_empty()
         .with_service_name(settings.service.clone())
         .with_attributes([
             KeyValue::new("service.version", env!("CARGO_PKG_VERSION")),
-            KeyValue::new("service.instance.id", format!("{:016x}", fresh())),
+            KeyValue::new("service.instance.id", instance.to_owned()),
             KeyValue::new("process.pid", process),
         ])
         .build()

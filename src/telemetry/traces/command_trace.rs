@@ -14,8 +14,8 @@ use opentelemetry::KeyValue;
 use opentelemetry::trace::{Link, SpanContext, SpanId, SpanKind, TraceId};
 use opentelemetry_sdk::trace::{SpanData, SpanLinks};
 
-use super::part::{Part, context, new_span, new_trace};
-use super::{Traces, attributes};
+use super::part::{Part, Place, WallClock, context, new_span, new_trace};
+use super::{Traces, attributes, names};
 use crate::telemetry::clock::Moment;
 use crate::telemetry::metrics::RouteLabel;
 
@@ -234,15 +234,17 @@ impl Drop for CommandTrace {
         if let Some(part) = body.alone.take() {
             if self.is_certain() || is_slow {
                 let links = links(&body.links);
-                let mut spans: Vec<SpanData> = vec![part.span(self.id, SpanId::INVALID, links)];
-                spans.extend(body.parts.into_iter().map(|part| part.span(self.id, self.span, SpanLinks::default())));
+                let place = Place { trace: self.id, parent: SpanId::INVALID, clock: WallClock::read() };
+                let below = Place { parent: self.span, ..place };
+                let mut spans: Vec<SpanData> = vec![part.span(place, links)];
+                spans.extend(body.parts.into_iter().map(|part| part.span(below, SpanLinks::default())));
                 self.traces.export(spans);
             }
             return;
         }
         for operation in sampled {
             let root = Root { operation, size: 1, is_mixed: false, ..self.root.clone() };
-            self.export_as(&root, &body, (new_trace(), new_span()), "sampled");
+            self.export_as(&root, &body, Named { trace: new_trace(), span: new_span(), reason: "sampled" });
         }
         if self.is_certain() || is_slow {
             let reason = match () {
@@ -250,25 +252,34 @@ impl Drop for CommandTrace {
                 () if is_slow => "slow",
                 () => "linked",
             };
-            self.export_as(&self.root, &body, (self.id, self.span), reason);
+            self.export_as(&self.root, &body, Named { trace: self.id, span: self.span, reason });
         }
     }
 }
 
+/// What a command's span is called, and why there is one.
+struct Named {
+    trace: TraceId,
+    span: SpanId,
+    reason: &'static str,
+}
+
 impl CommandTrace {
-    fn export_as(&self, root: &Root, body: &Body, (trace, span): (TraceId, SpanId), reason: &'static str) {
+    fn export_as(&self, root: &Root, body: &Body, named: Named) {
+        let Named { trace, span, reason } = named;
+        let place = Place { trace, parent: SpanId::INVALID, clock: WallClock::read() };
         let name = root.name();
         let mut part = Part::new(SpanKind::Server, titled(&name, body.mapping.as_deref()), self.begun);
         part.ended = body.ended.unwrap_or(part.ended);
         (part.id, part.error) = (span, body.error.clone());
         part.attributes = root.attributes(name, reason);
         part.attributes.extend(body.attributes());
-        let mut spans = vec![part.span(trace, SpanId::INVALID, links(&body.links))];
+        let mut spans = vec![part.span(place, links(&body.links))];
         let is_own = trace == self.id;
         for part in &body.parts {
             // What is given to a collector twice has two names.
             let id = if is_own { part.id } else { new_span() };
-            spans.push(Part { id, ..part.clone() }.span(trace, span, SpanLinks::default()));
+            spans.push(Part { id, ..part.clone() }.span(Place { parent: span, ..place }, SpanLinks::default()));
         }
         self.traces.export(spans);
     }
@@ -301,8 +312,8 @@ impl Root {
     pub(super) fn name(&self) -> String {
         match (self.size, self.is_mixed) {
             (1, _) => attributes::operation(self.operation),
-            (_, true) => "PIPELINE".into(),
-            (_, false) => format!("PIPELINE {}", attributes::operation(self.operation)),
+            (_, true) => names::PIPELINE.into(),
+            (_, false) => format!("{} {}", names::PIPELINE, attributes::operation(self.operation)),
         }
     }
 

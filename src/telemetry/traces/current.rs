@@ -36,6 +36,8 @@ enum Now {
     Begun(Arc<CommandTrace>),
     /// Somebody else says when it has ended.
     Lent(Arc<CommandTrace>),
+    /// Something of a command that was taken before is sent again.
+    Again(Arc<CommandTrace>),
 }
 
 impl CurrentTrace {
@@ -56,13 +58,25 @@ impl CurrentTrace {
         matches!(*self.now.borrow(), Now::Nothing)
     }
 
+    /// True of a command that has begun, of which nobody has the duty to say when it ends.
+    #[must_use]
+    pub fn has_begun(&self) -> bool {
+        matches!(*self.now.borrow(), Now::Begun(_))
+    }
+
+    /// True while somebody has the duty to say when the command has ended that is taken now.
+    #[must_use]
+    pub fn is_lent(&self) -> bool {
+        matches!(*self.now.borrow(), Now::Lent(_))
+    }
+
     /// Whether the command that is taken now is traced in any case; none where no command is.
     #[must_use]
     pub fn is_sampled(&self) -> Option<bool> {
         match &*self.now.borrow() {
             Now::Nothing => None,
             Now::Opened(opening) => Some(opening.is_sampled),
-            Now::Begun(trace) | Now::Lent(trace) => Some(trace.is_certain()),
+            Now::Begun(trace) | Now::Lent(trace) | Now::Again(trace) => Some(trace.is_certain()),
         }
     }
 
@@ -96,7 +110,7 @@ impl CurrentTrace {
         let mut now = self.now.borrow_mut();
         match &*now {
             Now::Nothing => None,
-            Now::Begun(trace) | Now::Lent(trace) => Some(trace.clone()),
+            Now::Begun(trace) | Now::Lent(trace) | Now::Again(trace) => Some(trace.clone()),
             Now::Opened(Opening { root, begun, is_sampled }) => {
                 let trace = CommandTrace::begin(self.traces.get()?, root.clone(), *begun, *is_sampled);
                 *now = Now::Begun(trace.clone());
@@ -108,7 +122,7 @@ impl CurrentTrace {
     /// The duty to say when the command ends, which nobody has yet; what is begun from now on is of no command.
     #[inline]
     pub fn take(&self) -> Option<TraceEnd> {
-        if matches!(*self.now.borrow(), Now::Nothing | Now::Lent(_)) {
+        if matches!(*self.now.borrow(), Now::Nothing | Now::Lent(_) | Now::Again(_)) {
             return None;
         }
         let trace = self.begun();
@@ -123,9 +137,19 @@ impl CurrentTrace {
         Some(end)
     }
 
+    /// Sends something of a command again, whatever is taken meanwhile.
+    pub fn again<T>(&self, trace: Option<Arc<CommandTrace>>, send: impl FnOnce() -> T) -> T {
+        let meanwhile = self.now.replace(trace.map_or(Now::Nothing, Now::Again));
+        let sent = send();
+        self.now.replace(meanwhile);
+        sent
+    }
+
     /// What is sent to the upstream now.
     #[inline]
     pub fn upstream_part(&self) -> Option<Box<UpstreamPart>> {
-        Some(Box::new(UpstreamPart::of(self.get()?)))
+        let trace = self.get()?;
+        let is_again = matches!(*self.now.borrow(), Now::Again(_));
+        Some(Box::new(UpstreamPart::of(trace, is_again)))
     }
 }

@@ -1,5 +1,6 @@
 //! The task that gives spans to the collector, many at a time. What it does not take is lost and counted, and one line
-//! in the log says so, and one when it takes spans again.
+//! in the log says so, and one when it takes spans again. It is left alone for a while then: what waits meanwhile is
+//! bounded.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,12 +9,15 @@ use opentelemetry_sdk::trace::SpanData;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
+use super::answer::{Answer, Refusal};
 use super::collector::Collector;
 use crate::telemetry::metrics::TraceMetrics;
 
 /// Most spans of one request, and how long the first of them waits for others.
 const MOST: usize = 512;
 const PAUSE: Duration = Duration::from_secs(1);
+/// How long a collector that takes nothing is left alone, unless it asks for more.
+const REST: Duration = Duration::from_secs(1);
 
 /// What the task is to do.
 #[derive(Debug)]
@@ -32,6 +36,10 @@ pub(super) struct Exporter {
     /// What goes next, and when.
     batch: Vec<SpanData>,
     due: Option<Instant>,
+    /// The collector is left alone until then.
+    rests: Option<Instant>,
+    /// It refused some of the last spans that it was given.
+    refuses_some: bool,
     /// Spans that were lost since the collector last took some.
     lost: u64,
     metrics: Arc<TraceMetrics>,
@@ -43,13 +51,24 @@ impl Exporter {
         orders: mpsc::UnboundedReceiver<Order>,
         metrics: Arc<TraceMetrics>,
     ) -> Self {
-        Self { spans, orders, collector: None, batch: Vec::new(), due: None, lost: 0, metrics }
+        Self {
+            spans,
+            orders,
+            collector: None,
+            batch: Vec::new(),
+            due: None,
+            rests: None,
+            refuses_some: false,
+            lost: 0,
+            metrics,
+        }
     }
 
     /// Works until nobody gives orders any more.
     pub(super) async fn run(&mut self) {
         loop {
             let room = MOST - self.batch.len();
+            let next = self.next(room);
             tokio::select! {
                 biased;
                 order = self.orders.recv() => match order {
@@ -62,9 +81,14 @@ impl Exporter {
                     }
                     self.due.get_or_insert_with(|| Instant::now() + PAUSE);
                 }
-                () = until(self.due.filter(|_| room > 0)), if !self.batch.is_empty() => drop(self.send().await),
+                () = until(next), if !self.batch.is_empty() => drop(self.send().await),
             }
         }
+    }
+
+    /// When the next ones go: at once where there is no room for more, but not while the collector is left alone.
+    fn next(&self, room: usize) -> Option<Instant> {
+        self.due.filter(|_| room > 0).max(self.rests)
     }
 
     async fn follow(&mut self, order: Order) {
@@ -74,7 +98,7 @@ impl Exporter {
                 if self.collector.is_some() {
                     self.drain().await;
                 }
-                (self.collector, self.lost) = (collector, 0);
+                (self.collector, self.lost, self.rests) = (collector, 0, None);
                 if let Some(collector) = &self.collector {
                     tracing::info!(collector = collector.url, "spans of commands are given to a collector of traces");
                 }
@@ -87,12 +111,15 @@ impl Exporter {
         }
     }
 
-    /// Gives the collector everything that waits, as long as it takes it.
+    /// Gives the collector everything that waits now, as long as it takes it.
     async fn drain(&mut self) {
-        while !self.batch.is_empty() || !self.spans.is_empty() {
+        let mut waiting = self.spans.len();
+        while !self.batch.is_empty() || waiting > 0 {
             while self.batch.len() < MOST
+                && waiting > 0
                 && let Ok(span) = self.spans.try_recv()
             {
+                waiting -= 1;
                 self.batch.push(span);
             }
             if !self.send().await {
@@ -106,29 +133,52 @@ impl Exporter {
         self.due = None;
         let spans = std::mem::take(&mut self.batch);
         let count = spans.len() as u64;
-        let Some(collector) = &self.collector else { return true };
+        let Some(collector) = &self.collector else {
+            // Traces were turned off, and the collector from before did not take all that waited.
+            self.metrics.dropped("collector").inc_by(count);
+            return true;
+        };
         match collector.take(spans).await {
-            Ok(()) => {
-                self.metrics.exported.inc_by(count);
-                let lost = std::mem::take(&mut self.lost);
-                if lost > 0 {
-                    tracing::info!(collector = collector.url, lost, "the collector of traces takes spans again");
-                }
+            Ok(answer) => {
+                self.rests = None;
+                self.are_taken(count, &answer);
                 true
             }
-            Err(error) => {
-                self.metrics.dropped("collector").inc_by(count);
-                if self.lost == 0 {
-                    tracing::warn!(
-                        collector = collector.url,
-                        error,
-                        "the collector of traces takes no spans; they are lost until it does (traces.endpoint)"
-                    );
-                }
-                self.lost += count;
+            Err(refusal) => {
+                self.rests = Some(Instant::now() + refusal.rest.unwrap_or_default().max(REST));
+                self.are_refused(count, &refusal);
                 false
             }
         }
+    }
+
+    fn are_taken(&mut self, count: u64, answer: &Answer) {
+        let Some(Collector { url, .. }) = self.collector.as_deref() else { return };
+        let rejected = answer.rejected.min(count);
+        self.metrics.exported.inc_by(count - rejected);
+        self.metrics.dropped("collector").inc_by(rejected);
+        let lost = std::mem::take(&mut self.lost);
+        if lost > 0 {
+            tracing::info!(collector = url, lost, "the collector of traces takes spans again");
+        }
+        let refused_some = std::mem::replace(&mut self.refuses_some, rejected > 0);
+        if self.refuses_some && !refused_some {
+            let why = &answer.said;
+            tracing::warn!(collector = url, rejected, why, "the collector of traces refuses some spans; they are lost");
+        }
+    }
+
+    fn are_refused(&mut self, count: u64, refusal: &Refusal) {
+        let Some(Collector { url, .. }) = self.collector.as_deref() else { return };
+        self.metrics.dropped("collector").inc_by(count);
+        if self.lost == 0 {
+            tracing::warn!(
+                collector = url,
+                error = refusal.why,
+                "the collector of traces takes no spans; they are lost until it does (traces.endpoint)"
+            );
+        }
+        self.lost += count;
     }
 }
 

@@ -8,7 +8,7 @@ use opentelemetry::trace::{SpanId, SpanKind};
 use super::command_trace::{CommandTrace, Root, titled};
 use super::part::{Part, new_span};
 use super::store_part::StorePart;
-use super::{Traces, attributes};
+use super::{Traces, attributes, names};
 use crate::telemetry::clock::Moment;
 
 /// One load, as long as somebody waits for it.
@@ -45,7 +45,7 @@ impl LoadTrace {
         if !traces.are_on() {
             return None;
         }
-        let trace = CommandTrace::begin(traces, Root::of_itself("load"), Moment::now(), false);
+        let trace = CommandTrace::begin(traces, Root::of_itself(names::LOAD), Moment::now(), false);
         Some(Self { id: trace.span, trace: Mutex::new(Some(trace)), is_alone: true })
     }
 
@@ -70,18 +70,18 @@ impl LoadTrace {
     pub fn ended(&self, loaded: &Loaded<'_>) {
         let Some(trace) = self.its() else { return };
         let Loaded { store, sent, found } = loaded;
-        let mut part = Part::new(SpanKind::Internal, titled("load", Some(store.mapping)), store.begun);
+        let mut part = Part::new(SpanKind::Internal, titled(names::LOAD, Some(store.mapping)), store.begun);
         let (begun, ended) = (part.begun, part.ended);
         (part.id, part.error) = (self.id, store.error.map(str::to_owned));
         part.attributes =
             vec![attributes::text(attributes::MAPPING, store.mapping), KeyValue::new(attributes::FOUND, *found)];
         let asked = sent.map_or(begun, |(at, _)| at);
         if asked > begun {
-            let mut wait = Part::new(SpanKind::Internal, "wait for the store", begun);
+            let mut wait = Part::new(SpanKind::Internal, names::WAIT, begun);
             (wait.parent, wait.ended) = (Some(self.id), asked);
             trace.add(wait);
         }
-        let mut statement = store.part("SELECT");
+        let mut statement = store.part(names::SELECT);
         (statement.parent, statement.begun, statement.ended) = (Some(self.id), asked, ended);
         if let Some((_, keys)) = sent.filter(|(_, keys)| *keys > 1) {
             statement.attributes.push(KeyValue::new(attributes::BATCH_SIZE, keys.cast_signed()));

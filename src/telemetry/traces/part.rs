@@ -37,9 +37,33 @@ pub(super) fn context(trace: TraceId, span: SpanId) -> SpanContext {
     SpanContext::new(trace, span, TraceFlags::SAMPLED, false, TraceState::NONE)
 }
 
-/// The wall clock's time of a moment, as seen from now.
-fn time(moment: Moment) -> SystemTime {
-    SystemTime::now() - Duration::from_micros(moment.age())
+/// The wall clock beside the process's clock, read once for all spans of a trace: read for each, a span could end
+/// before it begins.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct WallClock {
+    now: SystemTime,
+    moment: Moment,
+}
+
+impl WallClock {
+    pub(super) fn read() -> Self {
+        Self { now: SystemTime::now(), moment: Moment::now() }
+    }
+
+    /// What it showed at a moment, or will show.
+    fn at(self, moment: Moment) -> SystemTime {
+        let (before, after) = (self.moment.since(moment), moment.since(self.moment));
+        self.now + Duration::from_micros(after) - Duration::from_micros(before)
+    }
+}
+
+/// Where a span stands.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    pub(super) trace: TraceId,
+    /// The span above it, where it names no other.
+    pub(super) parent: SpanId,
+    pub(super) clock: WallClock,
 }
 
 impl Part {
@@ -57,8 +81,8 @@ impl Part {
         }
     }
 
-    /// Its span in this trace, below this span where it names no other.
-    pub(super) fn span(mut self, trace: TraceId, parent: SpanId, links: SpanLinks) -> SpanData {
+    /// Its span at this place of a trace.
+    pub(super) fn span(mut self, of: Place, links: SpanLinks) -> SpanData {
         let status = match &self.error {
             Some(error) => {
                 self.attributes.push(KeyValue::new(attributes::ERROR_TYPE, error.clone()));
@@ -67,13 +91,13 @@ impl Part {
             None => Status::Unset,
         };
         SpanData {
-            span_context: context(trace, self.id),
-            parent_span_id: self.parent.unwrap_or(parent),
+            span_context: context(of.trace, self.id),
+            parent_span_id: self.parent.unwrap_or(of.parent),
             parent_span_is_remote: false,
             span_kind: self.kind,
             name: self.name,
-            start_time: time(self.begun),
-            end_time: time(self.ended),
+            start_time: of.clock.at(self.begun),
+            end_time: of.clock.at(self.ended),
             attributes: self.attributes,
             dropped_attributes_count: 0,
             events: SpanEvents::default(),
@@ -81,5 +105,27 @@ impl Part {
             status,
             instrumentation_scope: InstrumentationScope::builder("hearthside").build(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use opentelemetry::trace::{SpanId, SpanKind};
+    use opentelemetry_sdk::trace::SpanLinks;
+
+    use super::{Part, Place, WallClock, new_trace};
+    use crate::telemetry::clock::Moment;
+
+    #[test]
+    fn a_span_lasts_as_long_as_its_part() {
+        let begun = Moment::now();
+        while begun.age() < 300 {}
+        let part = Part { ended: Moment::now(), ..Part::new(SpanKind::Client, "a", begun) };
+        let lasted = Duration::from_micros(part.ended.since(begun));
+        let place = Place { trace: new_trace(), parent: SpanId::INVALID, clock: WallClock::read() };
+        let span = part.span(place, SpanLinks::default());
+        assert_eq!(span.end_time.duration_since(span.start_time).expect("it ends later"), lasted);
     }
 }

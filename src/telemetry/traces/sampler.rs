@@ -35,7 +35,7 @@ impl Sampler {
     fn gap(&self) -> u64 {
         match self.rate {
             rate if rate >= 1.0 => 1,
-            rate if rate > 0.0 => 1 + ((1.0 - fastrand::f64()).ln() / (1.0 - rate).ln()) as u64,
+            rate if rate > 0.0 => 1 + ((-fastrand::f64()).ln_1p() / (-rate).ln_1p()) as u64,
             _ => u64::MAX,
         }
     }
@@ -48,7 +48,7 @@ mod tests {
     #[test]
     fn the_part_that_is_taken_is_the_one_that_is_asked_for() {
         for (rate, least, most) in
-            [(0.0, 0, 0), (0.01, 9_000, 11_000), (0.5, 495_000, 505_000), (1.0, 1_000_000, 1_000_000)]
+            [(0.0, 0, 0), (1e-17, 0, 0), (0.01, 9_000, 11_000), (0.5, 495_000, 505_000), (1.0, 1_000_000, 1_000_000)]
         {
             let sampler = Sampler::new(rate);
             let taken = (0..1_000_000).filter(|_| sampler.takes()).count();

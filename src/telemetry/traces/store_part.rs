@@ -7,7 +7,7 @@ use opentelemetry::trace::{SpanId, SpanKind, TraceId};
 
 use super::command_trace::{CommandTrace, Root, titled};
 use super::part::Part;
-use super::{Traces, attributes};
+use super::{Traces, attributes, names};
 use crate::telemetry::clock::Moment;
 
 /// A statement, or several that belong together, which have ended now.
@@ -28,8 +28,12 @@ pub struct StorePart<'a> {
 /// What is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StoreSpan {
-    /// One key is written through.
-    Write,
+    /// A key is written through.
+    Upsert,
+    /// Something is added to a key that has several rows.
+    Insert,
+    /// Rows of a key are deleted.
+    Delete,
     /// A write is noted, to be saved later.
     Journal,
     /// A transaction's statements.
@@ -63,14 +67,16 @@ impl CommandTrace {
     /// The store has done this for it, and has ended now.
     pub fn stored(&self, span: StoreSpan, store: &StorePart<'_>) {
         let part = match span {
-            StoreSpan::Write => store.part("UPSERT"),
-            StoreSpan::Prepare => Part { name: "transaction statements".into(), ..store.part("BEGIN") },
-            StoreSpan::Commit => Part { name: "COMMIT".into(), ..store.part("COMMIT") },
+            StoreSpan::Upsert => store.part(names::UPSERT),
+            StoreSpan::Insert => store.part(names::INSERT),
+            StoreSpan::Delete => store.part(names::DELETE),
+            StoreSpan::Prepare => Part { name: names::STATEMENTS.into(), ..store.part("BEGIN") },
+            StoreSpan::Commit => Part { name: names::COMMIT.into(), ..store.part(names::COMMIT) },
             StoreSpan::Journal => Part {
                 kind: SpanKind::Internal,
-                name: titled("journal", Some(store.mapping)),
+                name: titled(names::JOURNAL, Some(store.mapping)),
                 attributes: vec![attributes::text(attributes::MAPPING, store.mapping)],
-                ..store.part("journal")
+                ..store.part(names::JOURNAL)
             },
         };
         self.add(part);
@@ -89,9 +95,9 @@ pub type TraceReference = (TraceId, SpanId);
 impl Traces {
     /// Deferred writes were saved by one statement, those of these commands among them.
     pub fn flushed(self: &Arc<Self>, store: &StorePart<'_>, rows: usize, of: Vec<TraceReference>) {
-        let trace = CommandTrace::begin(self, Root::of_itself("flush"), store.begun, !of.is_empty());
-        let mut part = store.part("UPSERT");
-        part.name = titled("flush", Some(store.mapping));
+        let trace = CommandTrace::begin(self, Root::of_itself(names::FLUSH), store.begun, !of.is_empty());
+        let mut part = store.part(names::UPSERT);
+        part.name = titled(names::FLUSH, Some(store.mapping));
         part.id = trace.span;
         part.attributes.push(KeyValue::new(attributes::BATCH_SIZE, rows as i64));
         trace.links_to(of);

@@ -1,22 +1,43 @@
-//! The exporter's HTTP client, which remembers why a request has failed: the exporter itself tells only that it has.
+//! The exporter's HTTP client, which remembers why a request has failed, and what was answered: the exporter itself
+//! tells only that it has failed.
 
 use std::error::Error;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use opentelemetry_http::{Bytes, HttpClient, HttpError, Request, Response};
 
-/// What it was that failed last.
-#[derive(Clone, Debug, Default)]
-pub(super) struct LastFailure(Arc<Mutex<Option<String>>>);
+use super::answer::{self, Answer};
 
-impl LastFailure {
-    pub(super) fn take(&self) -> Option<String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+/// What the last request told.
+#[derive(Clone, Debug, Default)]
+pub(super) struct LastRequest(Arc<Mutex<Told>>);
+
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    /// Why it has failed before there was an answer.
+    pub(super) failure: Option<String>,
+    /// How long the collector wants to be left alone.
+    pub(super) rest: Option<Duration>,
+    /// What the collector took.
+    pub(super) answer: Answer,
+}
+
+impl LastRequest {
+    pub(super) fn take(&self) -> Told {
+        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn is(&self, error: &HttpError) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(in_words(&**error));
+    fn told(&self, sent: &Result<Response<Bytes>, HttpError>) {
+        let told = match sent {
+            Err(error) => Told { failure: Some(in_words(&**error)), ..Told::default() },
+            Ok(response) if response.status().is_success() => {
+                Told { answer: answer::of_success(response.body()), ..Told::default() }
+            }
+            Ok(response) => Told { rest: answer::rest(response), ..Told::default() },
+        };
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = told;
     }
 }
 
@@ -24,7 +45,7 @@ impl LastFailure {
 #[derive(Debug)]
 pub(super) struct TellingClient<C> {
     pub(super) client: C,
-    pub(super) failure: LastFailure,
+    pub(super) last: LastRequest,
 }
 
 type Sending<'s> = Pin<Box<dyn Future<Output = Result<Response<Bytes>, HttpError>> + Send + 's>>;
@@ -37,7 +58,8 @@ impl<C: HttpClient> HttpClient for TellingClient<C> {
     {
         Box::pin(async move {
             let sent = self.client.send_bytes(request).await;
-            sent.inspect_err(|error| self.failure.is(error))
+            self.last.told(&sent);
+            sent
         })
     }
 }

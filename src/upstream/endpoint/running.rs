@@ -4,7 +4,7 @@
 //! other one begins. What is in a connection may be executed long after it was given up, over what clients have written
 //! since (hazard 49): `settle` ends it at the server, and says so only when the server has.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
@@ -13,6 +13,7 @@ use redis::{Cmd, Pipeline, RedisResult, Value};
 use super::Endpoint;
 use super::asking::{in_time, open};
 use super::target::Target;
+use crate::telemetry::locked;
 use crate::telemetry::random_id::fresh;
 
 /// How long they may take.
@@ -34,12 +35,6 @@ struct Unsettled {
 #[derive(Debug, Default)]
 pub(super) struct Running(Mutex<Option<Unsettled>>);
 
-impl Running {
-    fn unsettled(&self) -> MutexGuard<'_, Option<Unsettled>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 impl Endpoint {
     /// Runs each of these transactions, in this order: MULTI, its commands, EXEC. What came of each of them.
     ///
@@ -54,11 +49,11 @@ impl Endpoint {
         let target = self.location.target().map_err(|error| error.to_string())?;
         let mut connection = open(&target, self.settings.connect_timeout).await?;
         let unsettled = greet(&mut connection, target, self.first_database()).await?;
-        *self.running.unsettled() = Some(unsettled);
+        *locked(&self.running.0) = Some(unsettled);
         let pipeline = pipeline(transactions);
         let ran = async { pipeline.query_async(&mut connection).await.map_err(|error| error.to_string()) };
         let replies: Vec<RedisResult<Value>> = in_time(PATIENCE, ran).await?;
-        *self.running.unsettled() = None;
+        *locked(&self.running.0) = None;
         let mut replies = replies.iter();
         let outcome = |commands: &Transaction| {
             // MULTI, the commands, EXEC.
@@ -75,7 +70,7 @@ impl Endpoint {
     /// # Errors
     /// The server does not say so.
     pub async fn settle(&self) -> Result<(), String> {
-        let Some(Unsettled { target, id, name }) = self.running.unsettled().clone() else { return Ok(()) };
+        let Some(Unsettled { target, id, name }) = locked(&self.running.0).clone() else { return Ok(()) };
         // What is run at another server is no matter any more.
         if self.location.target().is_ok_and(|now| now.host() == target.host()) {
             let mut connection = open(&target, self.settings.connect_timeout).await?;
@@ -84,7 +79,7 @@ impl Endpoint {
                 let _was_there: i64 = ask(&mut connection, redis::cmd("CLIENT").arg("KILL").arg("ID").arg(id)).await?;
             }
         }
-        *self.running.unsettled() = None;
+        *locked(&self.running.0) = None;
         Ok(())
     }
 }

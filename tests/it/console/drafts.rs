@@ -4,12 +4,14 @@ use std::io::Write;
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
 use super::page::{Place, TOKEN};
-use crate::support::admin::post_with;
+use crate::support::admin::{post_with, request_with};
 use crate::support::sidecar::Sidecar;
+use crate::support::{until, warnings};
 
 /// Whose keys no index finds.
 const HEAP: &str = "CREATE TABLE heap (name text, item text); \
@@ -88,4 +90,25 @@ fn what_the_store_would_refuse_is_a_fault_of_the_draft() {
     let wish = json!({ "key": "t:{id:int}", "type": "set", "value": "tag", "table": "tags", "write": "through" });
     let (status, body) = post_with(&sidecar, "/api/draft", &right, &wish.to_string());
     assert!(status == 200 && body.contains("\"faults\":[]"), "{status} {body}");
+}
+
+#[test]
+fn a_catalog_that_does_not_answer_is_told_of_in_time() {
+    let place = Place::new();
+    let builder = place.guarded().set("STORE__SCHEMA_INTERVAL", "1h");
+    let sidecar = builder.expect(warnings::STORE_AWAY).expect(warnings::STORE_LATE).start_guarded();
+    let right = format!("Authorization: Bearer {TOKEN}\r\n");
+    let tables = || request_with(&sidecar, "GET", "/api/tables", &right);
+    assert_eq!(tables().0, 200);
+    let mut session = place.postgres.session();
+    session
+        .run("BEGIN; SET LOCAL allow_system_table_mods = on; LOCK TABLE pg_catalog.pg_index IN ACCESS EXCLUSIVE MODE;");
+    let begun = Instant::now();
+    let (status, body) = tables();
+    assert!(status == 409 && body.contains("did not list the tables within 5 s"), "{status} {body}");
+    assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
+    session.run("ROLLBACK;");
+    let cancelled = || place.postgres.log().contains("canceling statement due to statement timeout");
+    until("its own limit has ended the statement", cancelled);
+    assert_eq!(tables().0, 200);
 }

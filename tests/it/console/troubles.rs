@@ -4,6 +4,7 @@ use super::page::{Place, address, enter, enter_at, is_quiet};
 use crate::support::browser::Browser;
 use crate::support::proxy::{Proxy, Spoil};
 use crate::support::until;
+use crate::support::wire::Wire;
 
 #[test]
 fn a_page_whose_answers_break_off_goes_on_and_says_since_when_it_has_heard_nothing() {
@@ -114,5 +115,63 @@ fn a_text_that_cannot_be_copied_is_selected() {
     browser.until_text("#draft .card:has(#draft-toml) button", "Ctrl+C");
     let selected = browser.value("getSelection().toString().trim()");
     assert_eq!(selected, browser.text("#draft-toml").trim());
+    is_quiet(&browser, &sidecar);
+}
+
+#[test]
+fn a_key_that_cannot_be_read_as_text_or_is_very_long_is_shown_and_asked_for_as_it_is() {
+    let (place, browser) = (Place::new(), Browser::start());
+    let (odd, long) = ("a\u{1}b\u{202e}c", "x".repeat(3000));
+    let sidecar = place.carts(&[odd, &long]).start_guarded();
+    let mut wire = sidecar.wire();
+    enter(&browser, &sidecar);
+    let asked = |what: &str| {
+        browser.until(&format!("performance.getEntriesByType('resource').some(it => it.name.endsWith('{what}'))"));
+    };
+    browser.value("location.hash = 'key/b%FF%00*'");
+    browser.until_text("#key-answer h2", r"b\xff\x00*");
+    assert_eq!(browser.value("document.getElementById('key-input').value"), r"b\xff\x00*");
+    asked("/api/key?key=b%FF%00*");
+    browser.click("#key-forget");
+    browser.until_text("#key-outcome", r"b\xff\x00*: Nothing of it was in memory.");
+    asked("/api/forget?key=b%FF%00%5C*");
+    // Written by hand it is the text that it looks like.
+    browser.fill("#key-input", r"b\xff");
+    browser.click("#key-explain");
+    asked("/api/key?key=b%5Cxff");
+    let in_memory = |wire: &mut Wire, owner: &str| {
+        let key = format!("cart:{owner}");
+        wire.call(&["HGETALL", &key]);
+        browser.value(&format!("location.hash = 'key/' + encodeURIComponent({key:?})"));
+    };
+    in_memory(&mut wire, odd);
+    browser.until_text("#key-answer h2", r"cart:a\u{1}b\u{202e}c");
+    browser.click("#key-forget");
+    browser.until_text("#key-outcome", r"cart:a\u{1}b\u{202e}c: One key is forgotten.");
+    in_memory(&mut wire, &long);
+    browser.until_text("#key-answer h2 summary", "Show all 3,005 characters");
+    let all = "document.querySelector('#key-answer h2 details > code')";
+    assert_eq!(browser.value(&format!("{all}.checkVisibility()")), false);
+    browser.click("#key-answer h2 summary");
+    assert_eq!(browser.value(&format!("{all}.checkVisibility() && {all}.textContent.length")), 3005);
+    browser.click("#key-forget");
+    browser.until_text("#key-outcome", "…: One key is forgotten.");
+    is_quiet(&browser, &sidecar);
+}
+
+#[test]
+fn a_table_that_was_made_meanwhile_can_be_chosen() {
+    let (place, browser) = (Place::new(), Browser::start());
+    let sidecar = place.guarded().start_guarded();
+    enter_at(&browser, &format!("{}#new", address(&sidecar)));
+    let has =
+        |name: &str| format!("[...document.querySelectorAll('#draft-table option')].some(it => it.value === '{name}')");
+    browser.until(&has("sessions"));
+    browser.value("document.getElementById('draft-table').value = 'sessions'");
+    place.postgres.sql("CREATE TABLE later (id int PRIMARY KEY, text text)");
+    browser.value("location.hash = 'key'");
+    browser.value("location.hash = 'new'");
+    browser.until(&has("later"));
+    assert_eq!(browser.value("document.getElementById('draft-table').value"), "sessions", "what was chosen stays");
     is_quiet(&browser, &sidecar);
 }

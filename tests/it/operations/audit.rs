@@ -12,26 +12,20 @@ use crate::support::sidecar::{Builder, Sidecar};
 use crate::support::wire::line;
 use crate::support::{until, warnings};
 
-const CONFIG: &str = r#"
+const CONFIG: &str = concat!(
+    r#"
 [audit]
 file = "audit.log"
-[[caches]]
-key = "hero:{id:int}"
-type = "hash"
-table = "hero"
-write = "through"
-delete = "row"
-[[caches]]
-key = "tally:{id:int}"
-type = "hash"
-table = "tally"
-write = "deferred"
+"#,
+    include_str!("../support/heroes.toml"),
+    r#"
 [[caches]]
 key = "fixed:{id:int}"
 type = "string"
 table = "fixed"
 value = "text"
-"#;
+"#
+);
 
 pub(super) fn builder(redis: &Redis, postgres: &Postgres) -> Builder {
     postgres.sql(

@@ -5,7 +5,9 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::collector::trace::v1::{
+    ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,
+};
 use opentelemetry_proto::tonic::common::v1::KeyValue;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::trace::v1::Span;
@@ -26,9 +28,12 @@ struct Taken {
     bytes: Mutex<Vec<u8>>,
     connections: AtomicUsize,
     requests: AtomicUsize,
-    /// It answers nothing, or that it cannot.
+    /// It answers nothing.
     hangs: AtomicBool,
-    refuses: AtomicBool,
+    /// It answers this, and keeps nothing.
+    refusal: Mutex<Option<Vec<u8>>>,
+    /// It answers this behind the head of a success.
+    said: Mutex<Vec<u8>>,
 }
 
 pub struct Collector {
@@ -83,7 +88,19 @@ impl Collector {
 
     /// From now on it answers that it cannot, or takes spans again.
     pub fn refuse(&self, refuses: bool) {
-        self.taken.refuses.store(refuses, SeqCst);
+        self.refuse_with(refuses.then_some("503 Service Unavailable\r\n"));
+    }
+
+    /// From now on it answers with this status and these fields, or takes spans again.
+    pub fn refuse_with(&self, head: Option<&str>) {
+        let answer = head.map(|head| format!("HTTP/1.1 {head}content-length: 0\r\n\r\n").into_bytes());
+        *self.taken.refusal.lock().expect("whole") = answer;
+    }
+
+    /// From now on it says that it has refused so many spans of each request, and why.
+    pub fn refuse_some(&self, rejected_spans: i64, why: &str) {
+        let partial_success = Some(ExportTracePartialSuccess { rejected_spans, error_message: why.into() });
+        *self.taken.said.lock().expect("whole") = ExportTraceServiceResponse { partial_success }.encode_to_vec();
     }
 
     pub fn connections(&self) -> usize {
@@ -178,14 +195,16 @@ fn serve(stream: impl Read + Write, taken: &Taken) {
     while let Some(body) = request(&mut reader) {
         taken.requests.fetch_add(1, SeqCst);
         until_unhung(taken);
-        let answer = match taken.refuses.load(SeqCst) {
-            true => "HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n",
-            false => {
-                keep(taken, &body);
-                "HTTP/1.1 200 OK\r\ncontent-type: application/x-protobuf\r\ncontent-length: 0\r\n\r\n"
-            }
-        };
-        if reader.get_mut().write_all(answer.as_bytes()).is_err() {
+        let refusal = taken.refusal.lock().expect("whole").clone();
+        let answer = refusal.unwrap_or_else(|| {
+            keep(taken, &body);
+            let said = taken.said.lock().expect("whole").clone();
+            let length = said.len();
+            let head =
+                format!("HTTP/1.1 200 OK\r\ncontent-type: application/x-protobuf\r\ncontent-length: {length}\r\n\r\n");
+            [head.into_bytes(), said].concat()
+        });
+        if reader.get_mut().write_all(&answer).is_err() {
             return;
         }
     }

@@ -19,6 +19,8 @@ pub const PANICKED: &str = "{} ended in a panic, which is a bug: please report i
 pub const COLLECTOR_AWAY: &str =
     "the collector of traces takes no spans; they are lost until it does (traces.endpoint)";
 
+pub const COLLECTOR_REFUSES_SOME: &str = "the collector of traces refuses some spans; they are lost";
+
 // Clients.
 pub const SUBSCRIPTION_REFUSED: &str = "the upstream refuses a shared subscription";
 pub const NO_ROOM: &str = "a newcomer is refused: the limit is reached";

@@ -1,5 +1,10 @@
 //! A collector that is away, slow or hangs holds nobody up, and memory does not grow for it.
 
+use std::collections::HashSet;
+use std::time::{Duration, Instant};
+
+use opentelemetry_proto::tonic::trace::v1::Span;
+
 use super::builder;
 use crate::support::admin::metric;
 use crate::support::certificates::Authority;
@@ -68,12 +73,50 @@ fn a_collector_that_hangs_delays_nobody_and_what_is_too_much_is_lost() {
     collector.hang(true);
     ask(&mut wire, 1);
     until("it has a request", || collector.requests() > 0);
-    // Each has two spans, of which so many may wait.
+    // It has one span, the others two, of which so many may wait: for the last of them there is half of the room.
+    assert_eq!(wire.ask("PING"), "+PONG\r\n");
     (0..40).for_each(|_| ask(&mut wire, 100));
     assert!(dropped(&sidecar, "queue") >= 3000.0, "{}", dropped(&sidecar, "queue"));
     collector.hang(false);
-    until("what waited is there", || exported(&sidecar) >= 4096.0);
+    until("what waited is there", || exported(&sidecar) >= 4095.0);
     assert_eq!(dropped(&sidecar, "collector"), 0.0);
+    let spans = collector.spans();
+    let there: HashSet<&[u8]> = spans.iter().map(|span| &span.span_id[..]).collect();
+    let is_below_one = |span: &&Span| !span.parent_span_id.is_empty() && !there.contains(&span.parent_span_id[..]);
+    assert_eq!(spans.iter().filter(is_below_one).count(), 0, "no span is without the one above it");
+    assert_eq!(collector.roots("GET").len() * 2 + 1, spans.len(), "and none without those below it");
+}
+
+#[test]
+fn a_collector_that_takes_nothing_is_left_alone_for_as_long_as_it_asks() {
+    let (redis, postgres, collector) = (Redis::start(), Postgres::start(), Collector::start());
+    let sidecar = builder(&redis, &postgres, &collector).expect(&[warnings::COLLECTOR_AWAY]).start();
+    let mut wire = sidecar.wire();
+    collector.refuse_with(Some("429 Too Many Requests\r\nretry-after: 3\r\n"));
+    ask(&mut wire, 1);
+    until("it has refused", || collector.requests() == 1);
+    let refused = Instant::now();
+    // So many would be more than ten requests.
+    (0..60).for_each(|_| ask(&mut wire, 100));
+    assert!(dropped(&sidecar, "queue") > 0.0);
+    until("it is asked again", || collector.requests() > 1);
+    assert!(refused.elapsed() > Duration::from_millis(2500), "{:?}", refused.elapsed());
+    collector.refuse(false);
+    until("what waited is there", || exported(&sidecar) >= 3500.0);
+}
+
+#[test]
+fn spans_that_a_collector_refuses_among_others_are_no_exported_ones() {
+    let (redis, postgres, collector) = (Redis::start(), Postgres::start(), Collector::start());
+    let sidecar = builder(&redis, &postgres, &collector).expect(&[warnings::COLLECTOR_REFUSES_SOME]).start();
+    let mut wire = sidecar.wire();
+    collector.refuse_some(1, "too large");
+    for round in 1..=2 {
+        ask(&mut wire, 1);
+        until("one is refused", || dropped(&sidecar, "collector") == f64::from(round));
+        assert_eq!(exported(&sidecar), f64::from(round), "and the other one taken");
+    }
+    assert_eq!(logged(&sidecar, "rejected=1 why=\"too large\""), 1, "{}", sidecar.log());
 }
 
 #[test]

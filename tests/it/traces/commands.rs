@@ -5,13 +5,13 @@ use std::collections::BTreeSet;
 use opentelemetry_proto::tonic::trace::v1::Span;
 
 use super::builder;
-use crate::structure::texts::{quoted, rows};
+use crate::structure::texts::{quoted, read, rows};
 use crate::support::admin::metric;
-use crate::support::collector::{Collector, attribute, is_server};
+use crate::support::collector::{Collector, attribute, is_server, millis};
 use crate::support::postgres::Postgres;
 use crate::support::redis::Redis;
-use crate::support::until;
 use crate::support::wire::line;
+use crate::support::{until, warnings};
 
 /// Some attributes of a span, as text.
 fn of(span: &Span, names: &[&str]) -> String {
@@ -93,6 +93,31 @@ fn holds_no_key_and_no_value(collector: &Collector) {
     }
 }
 
+/// The names that the code gives to spans, but for those of commands.
+fn names() -> BTreeSet<String> {
+    let code = read("src/telemetry/traces/names.rs");
+    code.lines().filter_map(|line| Some(line.split_once(": &str = \"")?.1.split_once('"')?.0.to_owned())).collect()
+}
+
+/// Those of them that a span's name is made of.
+fn made_of<'n>(name: &str, names: &'n BTreeSet<String>) -> Vec<&'n String> {
+    let padded = format!(" {name} ");
+    names.iter().filter(|known| padded.contains(&format!(" {known} "))).collect()
+}
+
+/// The table of spans has every name of the code, and none that the code has not.
+#[test]
+fn the_table_of_spans_is_that_of_the_code() {
+    let (names, rows) = (names(), rows("docs/OPERATIONS.md", "## Traces"));
+    assert!(names.len() > 10 && rows[0][0].starts_with("the command"), "{names:?} {rows:?}");
+    let told: Vec<&str> = rows[1..].iter().flat_map(|row| quoted(&row[0])).collect();
+    for name in &told {
+        assert!(!made_of(name, &names).is_empty(), "the code has no span {name}");
+    }
+    let told: BTreeSet<String> = told.iter().flat_map(|name| made_of(name, &names)).cloned().collect();
+    assert_eq!(told, names);
+}
+
 /// The tables of "Traces" in the operators' document name every attribute that comes, and none that does not.
 fn is_documented(collector: &Collector) {
     let seen: BTreeSet<String> =
@@ -100,6 +125,10 @@ fn is_documented(collector: &Collector) {
     let rows = rows("docs/OPERATIONS.md", "### Attributes of spans");
     let told: BTreeSet<String> = rows.iter().flat_map(|row| quoted(&row[0])).map(str::to_owned).collect();
     assert_eq!(seen, told);
+    let names = names();
+    for span in collector.spans().iter().filter(|span| !is_server(span)) {
+        assert!(!made_of(&span.name, &names).is_empty(), "{} is not documented", span.name);
+    }
 }
 
 #[test]
@@ -150,6 +179,59 @@ fn a_transaction_has_the_parts_of_the_store_and_the_upstream() {
         (tree(&collector, &whole), of(&whole, &WAY)),
         (vec!["EXEC".into(), "  upstream EXEC".into()], "passthrough ok".into())
     );
+}
+
+#[test]
+fn what_an_exec_does_for_its_commands_stands_below_it_and_they_are_no_commands_of_their_own() {
+    let (redis, postgres, collector) = (Redis::start(), Postgres::start(), Collector::start());
+    let sidecar = builder(&redis, &postgres, &collector).start();
+    let mut wire = sidecar.wire();
+    for command in ["MULTI", "SET a 1", "HGET hero:70005 name", "HGET hero:70005 age"] {
+        wire.ask(command);
+    }
+    assert!(wire.ask("EXEC").starts_with("*3\r\n+OK\r\n"));
+    let exec = &collector.wait_for(1, "EXEC")[0];
+    let mut below = tree(&collector, exec);
+    below.sort();
+    assert_eq!(below, ["    SELECT hero", "  load hero:{id:int}", "  upstream EXEC", "EXEC"]);
+    assert!(millis(&collector.child(exec, "load hero:{id:int}")) <= millis(exec));
+    for command in ["MULTI", "HGET hero:70005 name", "EXEC", "DEL hero:70005"] {
+        wire.ask(command);
+    }
+    let again = collector.wait_for(2, "EXEC").pop().expect("one");
+    assert_eq!(tree(&collector, &again), ["EXEC"]);
+    let deleted = &collector.wait_for(1, "DEL hero:{id:int}")[0];
+    assert_eq!(tree(&collector, deleted), ["DEL hero:{id:int}", "  DELETE hero"]);
+    assert!(collector.roots("EXEC hero:{id:int}").is_empty());
+    for command in ["SELECT 2", "NOSUCH a", "HELLO 2"] {
+        wire.ask(command);
+    }
+    assert_eq!(of(&collector.wait_for(1, "SELECT")[0], &WAY), "local ok");
+    assert_eq!(of(&collector.wait_for(1, "HELLO")[0], &WAY), "local ok");
+    collector.child(&collector.wait_for(1, "UNKNOWN")[0], "upstream UNKNOWN");
+}
+
+#[test]
+fn the_flush_that_saves_a_write_in_the_end_links_to_it() {
+    let (redis, postgres, collector) = (Redis::start(), Postgres::start(), Collector::start());
+    let builder = builder(&redis, &postgres, &collector).set("JOURNAL__FLUSH_INTERVAL", "50ms");
+    let sidecar = builder.expect(warnings::STORE_AWAY).expect(&[warnings::DEFERRED_WAIT]).start();
+    let mut wire = sidecar.wire();
+    let flushes = |has_failed: bool| -> Vec<Span> {
+        let flushes = collector.roots("flush tally:{id:int}").into_iter();
+        flushes.filter(|flush| attribute(flush, "error.type").is_empty() != has_failed).collect()
+    };
+    assert_eq!(wire.ask("HSET tally:70001 n 5"), ":0\r\n");
+    until("the first write is saved", || flushes(false).len() == 1);
+    postgres.stop();
+    assert_eq!(wire.ask("HSET tally:70001 n 9"), ":0\r\n");
+    until("a flush has failed", || !flushes(true).is_empty());
+    postgres.launch();
+    until("another one has saved it", || flushes(false).len() == 2);
+    let saved = &flushes(false)[1];
+    let write = &collector.roots("HSET tally:{id:int}")[1];
+    assert_eq!(saved.links.len(), 1);
+    assert_eq!((&saved.links[0].trace_id, &saved.links[0].span_id), (&write.trace_id, &write.span_id));
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod collectors;
 mod commands;
+mod nodes;
 mod settings;
 mod slow;
 
@@ -10,23 +11,15 @@ use crate::support::postgres::Postgres;
 use crate::support::redis::Redis;
 use crate::support::sidecar::{Builder, Sidecar};
 
-const CONFIG: &str = r#"
+const CONFIG: &str = concat!(
+    r#"
 [[definitions]]
 key = "place:{id:int}"
 type = "hash"
 table = "place"
-[[caches]]
-key = "hero:{id:int}"
-type = "hash"
-table = "hero"
-write = "through"
-delete = "row"
-[[caches]]
-key = "tally:{id:int}"
-type = "hash"
-table = "tally"
-write = "deferred"
-"#;
+"#,
+    include_str!("../support/heroes.toml")
+);
 
 /// A sidecar of which every command is traced, and nothing because it is slow.
 fn builder(redis: &Redis, postgres: &Postgres, collector: &Collector) -> Builder {

@@ -31,6 +31,7 @@ fn a_reload_turns_them_on_and_off_and_before_there_is_no_connection() {
     wire.ask("STRLEN a");
     other.wait_for(1, "STRLEN");
     reload(&sidecar, CONFIG);
+    assert_eq!(collector.resource("service.instance.id"), other.resource("service.instance.id"), "it is one process");
     let (requests, exported) = (other.requests(), metric(&sidecar, "hearthside_spans_exported_total"));
     (0..100).for_each(|_| _ = wire.ask("GET a"));
     reload(&sidecar, &on(&collector, "again"));
@@ -60,5 +61,23 @@ fn what_is_no_collector_is_refused() {
         let refused = builder.set(name, value).execute(&["check"]);
         let text = format!("{}{}", String::from_utf8_lossy(&refused.stdout), String::from_utf8_lossy(&refused.stderr));
         assert!(!refused.status.success() && text.contains(told) && !text.contains("secret"), "{name}={value}: {text}");
+    }
+}
+
+#[test]
+fn headers_that_go_over_a_network_in_clear_are_a_doubt_and_are_not_told() {
+    let in_clear = "go to it over http://, and whoever stands between can read them";
+    for (endpoint, variable, is_told) in [
+        ("http://collector:4318", "OTEL_EXPORTER_OTLP_HEADERS", true),
+        ("http://collector:4318", "OTEL_EXPORTER_OTLP_TRACES_HEADERS", true),
+        ("http://collector:4318", "OTHER", false),
+        ("https://collector:4318", "OTEL_EXPORTER_OTLP_HEADERS", false),
+        ("http://127.0.0.1:4318", "OTEL_EXPORTER_OTLP_HEADERS", false),
+    ] {
+        let builder = Sidecar::builder().set("TRACES__ENDPOINT", endpoint);
+        let checked = builder.environment(variable, "authorization=Bearer%20topsecret").execute(&["check"]);
+        let text = format!("{}{}", String::from_utf8_lossy(&checked.stdout), String::from_utf8_lossy(&checked.stderr));
+        assert!(checked.status.success(), "{text}");
+        assert!(text.contains(in_clear) == is_told && !text.contains("topsecret"), "{endpoint} {variable}: {text}");
     }
 }

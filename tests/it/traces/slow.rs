@@ -61,6 +61,8 @@ fn a_slow_pipeline_is_one_span() {
     wires[0].send(&line("GET a").repeat(3));
     wires[1].send(&["GET a", "SET a 1", "GET a"].map(line).concat());
     wires[2].send(&line("STRLEN a"));
+    let passed = "hearthside_commands_total{route=\"passthrough\",outcome=\"ok\"}";
+    until("all of them are taken", || metric(&sidecar, passed) == 10.0);
     until_slow(Instant::now());
     redis.pause(false);
     (0..3).for_each(|_| drop(wires[0].frame()));

@@ -1,5 +1,7 @@
 // Makes elements. What comes from elsewhere becomes text, never markup.
 
+import { cut, visible } from './words.js';
+
 /** An element with these attributes and children; a function is a listener, `false` and `null` are left out. */
 export function el(name, attributes = {}, ...children) {
   const made = document.createElement(name);
@@ -31,6 +33,23 @@ export function fill(parent, ...children) {
   if (focused && !parent.contains(document.activeElement)) {
     parent.querySelector(`[href="${CSS.escape(focused)}"]`)?.focus();
   }
+}
+
+/** What a name may have at most to be shown whole. */
+const NAME = 120;
+
+/** A name as it can be read; of a long one the beginning, and all of it where somebody wants to see it. */
+export function named(name) {
+  const text = visible(name);
+  if (text.length <= NAME) return el('code', {}, text);
+  const more = `Show all ${text.length.toLocaleString('en')} characters`;
+  return el('details', {}, el('summary', {}, el('code', {}, cut(text, NAME)), ' ', more), el('code', {}, text));
+}
+
+/** A link to the view of a key. One that is no text is told percent-encoded, too. */
+export function keyLink(row) {
+  const part = row.key_encoded ?? encodeURIComponent(row.key);
+  return el('a', { href: `#key/${part}` }, el('code', {}, cut(visible(row.key), NAME)));
 }
 
 /** A part of the address as a text. What nobody has encoded, a lone % too, stands for itself. */

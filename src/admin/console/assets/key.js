@@ -1,9 +1,9 @@
 // The view of one key: who owns it, what is known of it, and why it was last forgotten.
 
 import { Refused, act, inquire, read } from './api.js';
-import { decoded, el, facts, fill } from './dom.js';
+import { decoded, el, facts, fill, named } from './dom.js';
 import { onRights, whyNot } from './session.js';
-import { bytes, count, span, when } from './words.js';
+import { bytes, count, cut, span, visible, when } from './words.js';
 
 const yesNo = (value) => (value === null || value === undefined ? '' : value ? 'yes' : 'no');
 
@@ -11,7 +11,7 @@ function shown(told) {
   const { forgotten } = told;
   return [
     el('div', { class: 'card' },
-      el('h2', {}, el('code', {}, told.key)),
+      el('h2', {}, named(told.key)),
       el('p', { id: 'verdict' }, told.owner === 'upstream' ? 'It is the upstream’s: ' : `${told.owner}, ${told.state}: `, told.why),
       facts([
         ['mapping', told.mapping && el('code', {}, told.mapping)],
@@ -28,14 +28,31 @@ function shown(told) {
           + `${forgotten.scope === 'mapping' ? ', with the whole mapping' : ''} (${when(forgotten.at)} UTC)`],
       ])),
     told.statement ? el('div', { class: 'card' }, el('h2', {}, 'The statement that loads it'), el('pre', {}, told.statement),
-      told.parameters.length ? el('p', {}, 'with ', el('code', {}, told.parameters.map((text, at) => `$${at + 1} = ${text}`).join(', '))) : null)
+      told.parameters.length ? el('p', {}, 'with ', named(told.parameters.map((text, at) => `$${at + 1} = ${text}`).join(', '))) : null)
       : null,
     told.plan ? el('div', { class: 'card' }, el('h2', {}, 'The store’s plan for it'), el('pre', {}, told.plan.join('\n'))) : null,
   ];
 }
 
-/** A glob that stands for this key and no other. */
-const alone = (key) => key.replace(/[\\*?[]/g, '\\$&');
+/** A glob that stands for this key and no other, both percent-encoded. */
+const alone = (key) => key.replace(/%5c|\*|%2a|%3f|%5b/gi, '%5C$&');
+
+/** An address may not be longer. */
+const LONGEST = 60000;
+
+/** The percent-encoded key behind `#key/` where it is no text but any bytes; what nobody has encoded is a text. */
+function bytesOf(part) {
+  if (/%(?![0-9a-f]{2})/i.test(part)) return null;
+  try {
+    decodeURIComponent(part);
+    return null;
+  } catch {
+    return part;
+  }
+}
+
+/** Bytes as they are shown: what is no text stands as `\xff`. */
+const shownBytes = (part) => decoded(part).replace(/(?:%[0-9a-f]{2})+/gi, (codes) => codes.toLowerCase().replace(/%/g, '\\x'));
 
 const differing = (row) => el('tr', {}, el('th', { scope: 'row' }, el('code', {}, row.name || 'value')),
   ...['memory', 'store'].map((side) => el('td', { 'data-name': side === 'memory' ? 'In memory' : 'In the store' }, row[side] === null ? 'not there' : el('code', {}, row[side]))));
@@ -54,19 +71,24 @@ export function key() {
 
   /** What came of a question about a key. */
   function say(key, text, colour = '') {
-    outcome.replaceChildren(...(text ? [el('code', {}, key), `: ${text}`] : []));
+    outcome.replaceChildren(...(text ? [el('code', {}, cut(visible(key), 120)), `: ${text}`] : []));
     outcome.className = colour;
   }
 
+  /** A key that is no text: how the box shows it, and how it is asked for as long as the box is as it was. */
+  let exact = { shown: '', encoded: '' };
+  const encoded = () => (exact.shown && exact.shown === input.value ? exact.encoded : encodeURIComponent(input.value));
+
   let last = 0;
-  /** Asks about the key in the box. `ask` gives what shows the answer, unless something else was asked meanwhile. */
+  /** Asks about the key in the box. `ask` is given it percent-encoded, and gives what shows the answer, unless something else was asked meanwhile. */
   async function asked(ask) {
     const [mine, key] = [last += 1, input.value];
     say(key, '');
     differences.hidden = true;
     let show;
     try {
-      show = await ask(key);
+      if (encoded().length > LONGEST) throw new Refused(414, 'It is too long for an address: HEARTHSIDE EXPLAIN takes it.');
+      show = await ask(encoded(), key);
     } catch (error) {
       if (!(error instanceof Refused)) throw error;
       show = () => say(key, error.message, 'bad');
@@ -75,31 +97,31 @@ export function key() {
   }
 
   async function explain(key) {
-    const told = await read(`/api/key?key=${encodeURIComponent(key)}`);
+    const told = await read(`/api/key?key=${key}`);
     return () => fill(answer, shown(told));
   }
   async function explainWithPlan(key) {
-    const told = await read(`/api/key?key=${encodeURIComponent(key)}&plan`, null);
+    const told = await read(`/api/key?key=${key}&plan`, null);
     return () => fill(answer, shown(told));
   }
-  async function forget(key) {
-    const number = Number(await act(`/api/forget?key=${encodeURIComponent(alone(key))}`));
+  async function forget(key, name) {
+    const number = Number(await act(`/api/forget?key=${alone(key)}`));
     const show = await explain(key);
     return () => {
       show();
-      say(key, number ? 'One key is forgotten.' : 'Nothing of it was in memory.');
+      say(name, number ? 'One key is forgotten.' : 'Nothing of it was in memory.');
     };
   }
-  async function compare(key) {
-    const told = await inquire(`/api/compare?key=${encodeURIComponent(key)}`);
+  async function compare(key, name) {
+    const told = await inquire(`/api/compare?key=${key}`);
     return () => {
       const where = told.is_there_in_store ? 'there' : 'no row';
       const all = told.differences.length + told.more;
-      if (!told.in_memory) return say(key, `Nothing is in memory; in the store: ${where}.`);
-      if (!all) return say(key, `The same in memory and in the store: ${where}.`);
+      if (!told.in_memory) return say(name, `Nothing is in memory; in the store: ${where}.`);
+      if (!all) return say(name, `The same in memory and in the store: ${where}.`);
       differences.replaceChildren(table(told.differences));
       differences.hidden = false;
-      return say(key, all === 1 ? 'One difference.' : `${count(all)} differences.`, 'doubt');
+      return say(name, all === 1 ? 'One difference.' : `${count(all)} differences.`, 'doubt');
     };
   }
   const against = button('key-compare', 'Compare with the store', compare);
@@ -107,7 +129,7 @@ export function key() {
   const drop = button('key-forget', 'Forget', forget);
   const given = (event) => {
     event.preventDefault();
-    location.hash = `key/${encodeURIComponent(input.value)}`;
+    location.hash = `key/${encoded()}`;
     asked(explain);
   };
   const form = el('form', { class: 'row', submit: given },
@@ -120,11 +142,15 @@ export function key() {
 
   /** Another view, or a bookmark, may name the key. */
   function arrive() {
-    const named = decoded(location.hash.slice('#key/'.length));
-    if (named && named !== input.value) {
-      input.value = named;
-      asked(explain);
-    }
+    const part = location.hash.slice('#key/'.length);
+    const raw = bytesOf(part);
+    const name = raw === null ? decoded(part) : shownBytes(part);
+    const asKey = raw ?? encodeURIComponent(name);
+    if (!name || asKey === encoded()) return;
+    // A box keeps no line breaks: it shows what it has kept.
+    input.value = visible(name);
+    exact = { shown: input.value, encoded: asKey };
+    asked(explain);
   }
   const box = el('div', { class: 'card' }, form, el('div', { class: 'row' }, plan, against, drop), why, outcome);
   return { name: 'key', title: 'Key', lead: 'Who owns a key, what is known of it, and why it was last forgotten.', parts: [box, differences, answer], arrive };

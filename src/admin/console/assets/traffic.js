@@ -1,7 +1,7 @@
 // The view of what is asked for most: top keys, what was slow, and keys of the upstream that might be worth a mapping.
 
 import { read } from './api.js';
-import { el } from './dom.js';
+import { el, keyLink } from './dom.js';
 import { rights } from './session.js';
 import { table } from './table.js';
 import { bytes, count, percent, span, when } from './words.js';
@@ -10,7 +10,7 @@ const HIDDEN = 'Keys are named for a token alone.';
 
 const keyOf = (row) => (row.key === null
   ? el('span', { class: 'note' }, 'a key of this mapping')
-  : el('a', { href: `#key/${encodeURIComponent(row.key)}` }, el('code', {}, row.key)));
+  : keyLink(row));
 
 function top() {
   const order = el('select', { id: 'top-by', change: () => refresh().catch(() => {}) },

@@ -55,6 +55,8 @@ function drafted({ toml, faults, examples, triggers, grants }) {
 
 export function wizard() {
   let tables = null;
+  /** The tables are read again whenever the view is opened: somebody may have made one meanwhile. */
+  let isToRead = true;
   let timer = null;
   let asking = new AbortController();
   let columnChoices = {};
@@ -149,16 +151,21 @@ export function wizard() {
     form.hidden = !rights.token;
     hidden.textContent = whyNot();
     hidden.hidden = rights.token;
-    if (tables || !rights.token) return;
+    if (!isToRead || !rights.token) return;
+    const before = table.value;
     tables = await read('/api/tables');
+    isToRead = false;
     table.replaceChildren(...tables.map(({ name }) => el('option', { value: name }, name)));
     hidden.hidden = tables.length > 0;
-    if (tables.length) arrive(true);
-    else hidden.textContent = 'The role of store.url sees no table.';
+    if (!tables.length) hidden.textContent = 'The role of store.url sees no table.';
+    else if (!before) arrive(true);
+    else if (tables.some(({ name }) => name === before)) table.value = before;
+    else choose();
   }
 
   /** A candidate may name the key and the type. */
   function arrive(isFirst) {
+    if (isFirst !== true) isToRead = true;
     if (!tables?.length) return;
     const [view, named, type] = location.hash.slice(1).split('/').map(decoded);
     if (view === 'new' && named) {

@@ -39,6 +39,15 @@ export function span(ms) {
   return `${Math.floor(seconds / size)} ${unit}${more && at < 3 ? ` ${more} ${rest[1]}` : ''}`;
 }
 
+/** A text whose characters can all be seen: those that cannot, and those that turn others around, stand as their codes. */
+export const visible = (text) => text.replace(
+  /[\u0000-\u001f\u007f-\u009f\u00ad\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]/g,
+  (sign) => `\\u{${sign.charCodeAt(0).toString(16)}}`,
+);
+
+/** The beginning of a text that is longer than so many characters. */
+export const cut = (text, most) => (text.length <= most ? text : `${text.slice(0, most).replace(/[\ud800-\udbff]$/, '')}…`);
+
 /** How long ago a moment was. */
 export const ago = (moment) => (moment ? `${span(Math.max(0, Date.now() - Date.parse(moment)))} ago` : '');
 

@@ -16,6 +16,7 @@ use super::part::Part;
 use super::replies::{Look, Replies};
 use super::{ClusterLane, Unheard};
 use crate::resp::encode;
+use crate::telemetry::traces::CommandTrace;
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::endpoint::cluster::redirect::{PAUSE, Redirect};
 use crate::upstream::endpoint::cluster::{has_moved, known_node};
@@ -73,10 +74,13 @@ pub struct Merged {
     /// Follows what was answered last.
     unheard: Option<Unheard>,
     is_muted: bool,
+    /// The command, if it is traced: what is sent again is of it, too.
+    trace: Option<Arc<CommandTrace>>,
 }
 
 impl Merged {
     pub(super) fn new(lane: Rc<ClusterLane>, parts: Vec<Part>, order: Vec<usize>) -> Self {
+        let trace = lane.rider.account.trace.get();
         Self {
             lane,
             parts,
@@ -91,6 +95,7 @@ impl Merged {
             next: None,
             unheard: None,
             is_muted: false,
+            trace,
         }
     }
 
@@ -331,7 +336,9 @@ impl Merged {
         }
         bytes.extend_from_slice(&part.bytes[part.start..front.end]);
         asked.push(Asked { end: bytes.len(), ..front });
-        let ticket = self.lane.hand(server, Batch { bytes: bytes.freeze(), asked, ..Batch::default() });
+        let batch = Batch { bytes: bytes.freeze(), asked, ..Batch::default() };
+        let hand = || self.lane.hand(server, batch);
+        let ticket = self.lane.rider.account.trace.again(self.trace.clone(), hand);
         self.replies.skip = u32::from(asks);
         self.is_awaited = true;
         if let Some(again) = &mut self.again {
