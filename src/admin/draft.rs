@@ -157,7 +157,7 @@ fn compiled(subject: &Subject, toml: &str) -> (Option<Mapping>, Vec<String>) {
     let mut faults: Vec<String> = loaded.faults.list().iter().map(words).collect();
     let mapping = mappings.list.pop();
     if let Some(mapping) = &mapping {
-        let is_met = |other: &&Mapping| other.pattern.overlaps(&mapping.pattern);
+        let is_met = |other: &&Mapping| other.pattern.conflicts(&mapping.pattern);
         let met = subject.mappings.list.iter().find(is_met);
         faults.extend(met.map(|other| {
             format!("key: '{}' can match the same key as '{}'", mapping.pattern.text(), other.pattern.text())

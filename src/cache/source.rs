@@ -184,7 +184,8 @@ impl Source {
     ) -> Result<(Vec<(Bytes, bool)>, Option<After>), StoreError> {
         let Some(cached) = self.cached(id) else { return Ok((Vec::new(), None)) };
         let rows = self.with_plan(cached, |plan| async move { self.store.page(&plan, after, limit).await }).await?;
-        let next = (rows.len() >= limit).then(|| rows.last().map(|row| row.texts.clone())).flatten();
+        // Of a key without a placeholder there is no other one.
+        let next = rows.last().filter(|row| rows.len() >= limit && !row.texts.is_empty()).map(|row| row.texts.clone());
         let pattern = &cached.mapping().pattern;
         let keys = rows.iter().filter_map(|row| Some((Bytes::from(pattern.render(&row.texts)?), row.has_ended)));
         Ok((keys.collect(), next))

@@ -149,13 +149,17 @@ impl Subject {
     /// Why no mapping has the key.
     fn why_upstream(&self, key: &[u8]) -> String {
         let is_near = |mapping: &&Mapping| {
-            let loose = Pattern::parse(&mapping.pattern.text().replace(":int}", "}"));
+            let mut text = mapping.pattern.text().to_owned();
+            for kind in [":int}", ":uuid}", ":date}"] {
+                text = text.replace(kind, "}");
+            }
+            let loose = Pattern::parse(&text);
             loose.is_ok_and(|pattern| pattern.matches(key))
         };
         match self.mappings.list.iter().find(is_near) {
             Some(mapping) => format!(
-                "the pattern '{}' would match if every part that it wants as a whole number were one, in its \
-                 shortest form",
+                "the pattern '{}' would match if every part that it wants as a whole number, a UUID or a date were \
+                 one, in the one spelling that it takes: 7, a UUID in small letters with its hyphens, 2026-11-28",
                 mapping.pattern.text()
             ),
             None => "no mapping's pattern matches".to_owned(),

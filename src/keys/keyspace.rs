@@ -6,11 +6,15 @@ use super::id::MappingId;
 use super::matcher::Matcher;
 use super::pattern::Pattern;
 
-/// The patterns of all mappings, in the order of the configuration: the first that matches wins.
+/// The patterns of all mappings. Of those that match a key the most specific wins, and among others the first in the
+/// order of the configuration.
 #[derive(Clone, Debug, Default)]
 pub struct Keyspace {
     patterns: Vec<Pattern>,
+    /// Of the patterns in the order in which they win.
     matcher: Matcher,
+    /// The mappings in that order; empty where it is the order of the configuration.
+    order: Vec<MappingId>,
     /// The patterns as they are written.
     by_text: HashMap<String, MappingId>,
 }
@@ -23,13 +27,19 @@ impl Keyspace {
         for (i, pattern) in patterns.iter().enumerate() {
             by_text.entry(pattern.text().to_owned()).or_insert(MappingId::new(i));
         }
-        Self { matcher: Matcher::new(&patterns), patterns, by_text }
+        let order = order(&patterns);
+        let matcher = match order.is_empty() {
+            true => Matcher::new(&patterns),
+            false => Matcher::new(order.iter().map(|id| &patterns[id.index()])),
+        };
+        Self { matcher, patterns, order, by_text }
     }
 
     /// The mapping that owns `key`; `None` for a pass-through key.
     #[must_use]
     pub fn owner(&self, key: &[u8]) -> Option<MappingId> {
-        self.matcher.owner(key)
+        let place = self.matcher.owner(key)?;
+        if self.order.is_empty() { Some(place) } else { self.order.get(place.index()).copied() }
     }
 
     /// A mapping whose keys SORT may look up by `pattern`, among those that `is_meant`.
@@ -59,16 +69,29 @@ impl Keyspace {
         self.by_text.get(pattern).copied()
     }
 
-    /// Every pair of patterns that can match one key.
+    /// Every pair of patterns that can match one key, neither of which is the more specific one.
     #[must_use]
-    pub fn overlaps(&self) -> Vec<(MappingId, MappingId)> {
+    pub fn conflicts(&self) -> Vec<(MappingId, MappingId)> {
         let pairs = |a: usize| (a + 1..self.patterns.len()).map(move |b| (a, b));
         (0..self.patterns.len())
             .flat_map(pairs)
-            .filter(|&(a, b)| self.patterns[a].overlaps(&self.patterns[b]))
+            .filter(|&(a, b)| self.patterns[a].conflicts(&self.patterns[b]))
             .map(|(a, b)| (MappingId::new(a), MappingId::new(b)))
             .collect()
     }
+}
+
+/// The patterns in the order in which they win; nothing where that is their own order. What goes before one pattern
+/// goes before all that this one goes before: so it goes before more of them.
+fn order(patterns: &[Pattern]) -> Vec<MappingId> {
+    if !patterns.iter().any(|pattern| pattern.is_one_key() || pattern.has_path()) {
+        return Vec::new();
+    }
+    let wider = |one: &Pattern| patterns.iter().filter(|other| one.goes_before(other)).count();
+    let wider: Vec<usize> = patterns.iter().map(wider).collect();
+    let mut order: Vec<MappingId> = (0..patterns.len()).map(MappingId::new).collect();
+    order.sort_by_key(|id| std::cmp::Reverse(wider[id.index()]));
+    order
 }
 
 #[cfg(test)]
@@ -80,9 +103,12 @@ mod tests {
 
     use super::{Keyspace, MappingId, Pattern};
 
-    /// What the patterns match, asked one after the other.
+    /// What the patterns match, asked one after the other: the first of those that go before the most others.
     fn one_by_one(patterns: &[Pattern], key: &[u8]) -> Option<MappingId> {
-        patterns.iter().position(|pattern| pattern.matches(key)).map(MappingId::new)
+        let before = |one: &Pattern| patterns.iter().filter(|other| one.goes_before(other)).count();
+        let matching = patterns.iter().enumerate().filter(|(_, pattern)| pattern.matches(key));
+        let (at, _) = matching.min_by_key(|(at, pattern)| (std::cmp::Reverse(before(pattern)), *at))?;
+        Some(MappingId::new(at))
     }
 
     /// Few literals, most of which begin or end like others, so that patterns share what a matcher keeps once.
@@ -92,14 +118,16 @@ mod tests {
 
     /// A part between two colons; `@` stands for a placeholder's name.
     fn part() -> impl Strategy<Value = String> {
-        let placeholder = select(vec!["", "", "{@}", "{@:int}"]);
+        let placeholder = select(vec!["", "", "{@}", "{@:int}", "{@:uuid}", "{@:date}"]);
         (literal(), placeholder, literal())
             .prop_map(|(prefix, placeholder, suffix)| format!("{prefix}{placeholder}{suffix}"))
     }
 
     fn pattern() -> impl Strategy<Value = Pattern> {
-        let text = vec(part(), 1..5).prop_map(|parts| {
-            let named = parts.iter().enumerate().map(|(i, part)| part.replace('@', &format!("p{i}")));
+        let end = proptest::option::weighted(0.2, literal());
+        let text = (vec(part(), 1..5), end).prop_map(|(parts, path)| {
+            let path = path.map(|prefix| format!("{prefix}{{@:path}}"));
+            let named = parts.iter().chain(&path).enumerate().map(|(i, part)| part.replace('@', &format!("p{i}")));
             named.collect::<Vec<_>>().join(":")
         });
         text.prop_filter_map("an empty pattern", |text| Pattern::parse(&text).ok())
@@ -107,7 +135,26 @@ mod tests {
 
     /// What stands where a placeholder is: also what none accepts, and bytes that are no text.
     fn value() -> impl Strategy<Value = Vec<u8>> {
-        let known = ["", "a", "ab", "b", "7", "0", "-7", "007", "-0", "-", "9223372036854775808", "a:b", ":", "\u{e4}"];
+        let known = [
+            "",
+            "a",
+            "ab",
+            "b",
+            "7",
+            "0",
+            "-7",
+            "007",
+            "-0",
+            "-",
+            "9223372036854775808",
+            "a:b",
+            ":",
+            "\u{e4}",
+            "0b6ef1c6-7ac9-4e5c-a9b7-0d5b9d0a7a11",
+            "0B6EF1C6-7AC9-4E5C-A9B7-0D5B9D0A7A11",
+            "2026-11-28",
+            "2026-02-30",
+        ];
         let known = select(known.map(|text| text.as_bytes().to_vec()).to_vec());
         prop_oneof![4 => known, 1 => Just(b"\xff\0".to_vec()), 1 => vec(any::<u8>(), 0..4)]
     }
@@ -142,7 +189,7 @@ mod tests {
     fn draft() -> impl Strategy<Value = Draft> {
         let byte = proptest::option::of(prop_oneof![Just(b':'), Just(b'a'), Just(b'1'), any::<u8>()]);
         let change = proptest::option::of((any::<Index>(), byte, any::<bool>()));
-        (any::<Index>(), vec(value(), 4), change).prop_map(|(of, values, change)| Draft { of, values, change })
+        (any::<Index>(), vec(value(), 5), change).prop_map(|(of, values, change)| Draft { of, values, change })
     }
 
     proptest! {
@@ -160,22 +207,40 @@ mod tests {
             }
         }
 
-        /// As in every configuration that is served: patterns that can match one key are refused.
+        /// As in every configuration that is served: patterns in conflict are refused. The others that match a key are
+        /// less specific.
         #[test]
-        fn a_key_belongs_to_the_only_pattern_that_matches_it(
+        fn a_key_belongs_to_the_most_specific_pattern_that_matches_it(
             patterns in vec(pattern(), 1..12),
             drafts in vec(draft(), 20),
         ) {
             let mut apart: Vec<Pattern> = Vec::new();
             for pattern in patterns {
-                if !apart.iter().any(|other| other.overlaps(&pattern)) {
+                if !apart.iter().any(|other| other.conflicts(&pattern)) {
                     apart.push(pattern);
                 }
             }
             let keyspace = Keyspace::new(apart.clone());
             for key in drafts.iter().map(|draft| draft.key(&apart)) {
-                prop_assert!(apart.iter().filter(|pattern| pattern.matches(&key)).count() <= 1);
-                prop_assert_eq!(keyspace.owner(&key), one_by_one(&apart, &key), "{}", key.escape_ascii());
+                let owner = keyspace.owner(&key);
+                prop_assert_eq!(owner, one_by_one(&apart, &key), "{}", key.escape_ascii());
+                for other in apart.iter().filter(|pattern| pattern.matches(&key)) {
+                    let owner = keyspace.pattern(owner.expect("one that matches"));
+                    prop_assert!(owner == other || owner.goes_before(other), "{} {}", owner.text(), other.text());
+                }
+            }
+        }
+
+        #[test]
+        fn what_a_key_holds_makes_the_key_again(pattern in pattern(), draft in draft()) {
+            let key = draft.key(std::slice::from_ref(&pattern));
+            if let Some(values) = pattern.captures(&key) {
+                prop_assert_eq!(pattern.render(&values), Some(key));
+            }
+            let values = &draft.values[..pattern.placeholders().count()];
+            if let Some(key) = pattern.render(values) {
+                let found = pattern.captures(&key).unwrap_or_default();
+                prop_assert!(found.into_iter().eq(values.iter().map(Vec::as_slice)), "{}", key.escape_ascii());
             }
         }
     }

@@ -5,12 +5,15 @@ mod glob;
 mod id;
 mod keyspace;
 mod matcher;
+mod meeting;
 mod pattern;
+mod placeholder;
 mod radix;
 mod share;
 
 pub use glob::{glob_covers, glob_match, only_text};
 pub use id::MappingId;
 pub use keyspace::Keyspace;
-pub use pattern::{Pattern, PatternError, PlaceholderKind};
+pub use pattern::{Pattern, PatternError};
+pub use placeholder::{PlaceholderKind, day_number};
 pub use share::share_of;

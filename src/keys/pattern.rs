@@ -1,40 +1,25 @@
-//! One key pattern: literals with `{name}` or `{name:int}` placeholders.
+//! One key pattern: literals with placeholders such as `{name}`, `{name:int}` or, at its end, `{name:path}`.
 //!
 //! Invariants:
-//! - a placeholder never spans `:` and is never empty; a part between two `:` has at most one, so a match is unique;
-//! - an int placeholder matches the canonical decimal of a signed 64-bit integer only, so that one row has one key
-//!   (hazard 29).
+//! - a placeholder is never empty, and never spans `:`, but for a path, which is the end of its pattern; a part between
+//!   two `:` has at most one, so a match is unique;
+//! - placeholders of the other kinds match the one spelling of a value only, so that one row has one key (hazard 29).
 
-use crate::resp::number::parse_i64;
-
-/// What a placeholder accepts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PlaceholderKind {
-    /// One or more bytes other than `:`.
-    Text,
-    /// A canonical decimal within i64.
-    Int,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Placeholder {
-    name: String,
-    kind: PlaceholderKind,
-}
+use super::placeholder::{Placeholder, PlaceholderKind};
 
 /// What stands between two `:`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Part {
-    prefix: String,
-    placeholder: Option<Placeholder>,
-    suffix: String,
+pub(super) struct Part {
+    pub(super) prefix: String,
+    pub(super) placeholder: Option<Placeholder>,
+    pub(super) suffix: String,
 }
 
 /// A parsed key pattern.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pattern {
     text: String,
-    parts: Vec<Part>,
+    pub(super) parts: Vec<Part>,
 }
 
 /// One placeholder, and the literals around it.
@@ -58,10 +43,14 @@ pub enum PatternError {
     Braces(String),
     /// A placeholder's name is no identifier.
     #[error(
-        "'{{{0}}}' is not a placeholder: write {{name}} or {{name:int}}, the name of letters, digits and \
-             _; key_columns = {{ name = \"a column\" }} gives it a column that is called otherwise"
+        "'{{{0}}}' is not a placeholder: write {{name}}, {{name:int}}, {{name:uuid}}, {{name:date}} or, at the end of \
+             a key, {{name:path}}, the name of letters, digits and _; key_columns = {{ name = \"a column\" }} gives it \
+             a column that is called otherwise"
     )]
     Name(String),
+    /// A path that something stands behind.
+    #[error("'{{{0}:path}}' takes the rest of a key, colons too: nothing may stand behind it")]
+    Path(String),
     /// Two placeholders without a `:` between them.
     #[error("'{0}' has two placeholders between colons; their borders would be ambiguous")]
     Adjacent(String),
@@ -82,10 +71,32 @@ impl Pattern {
         let parts = split_parts(text).into_iter().map(parse_part).collect::<Result<Vec<_>, _>>()?;
         let pattern = Self { text: text.to_owned(), parts };
         let names: Vec<_> = pattern.placeholders().map(|(name, _)| name).collect();
-        match names.iter().enumerate().find(|(i, name)| names[..*i].contains(name)) {
-            Some((_, name)) => Err(PatternError::Twice((*name).to_owned())),
+        if let Some((_, name)) = names.iter().enumerate().find(|(i, name)| names[..*i].contains(name)) {
+            return Err(PatternError::Twice((*name).to_owned()));
+        }
+        match pattern.path_before_the_end() {
+            Some(name) => Err(PatternError::Path(name.to_owned())),
             None => Ok(pattern),
         }
+    }
+
+    /// The name of a path that something stands behind.
+    fn path_before_the_end(&self) -> Option<&str> {
+        let is_last = |i: usize, part: &Part| i + 1 == self.parts.len() && part.suffix.is_empty();
+        let mut early = self.parts.iter().enumerate().filter(|(i, part)| !is_last(*i, part));
+        early.find_map(|(_, part)| part.placeholder.as_ref().filter(|one| one.is_path())).map(|one| one.name.as_str())
+    }
+
+    /// True when it ends with a path: its keys have any number of colons.
+    #[must_use]
+    pub fn has_path(&self) -> bool {
+        self.parts.last().and_then(|part| part.placeholder.as_ref()).is_some_and(Placeholder::is_path)
+    }
+
+    /// True when it has no placeholder: it is one key.
+    #[must_use]
+    pub fn is_one_key(&self) -> bool {
+        self.placeholders().next().is_none()
     }
 
     /// The pattern as it was written.
@@ -120,6 +131,7 @@ impl Pattern {
             let Some(behind) = rest.strip_prefix(part.prefix.as_bytes()) else { return false };
             let colon = memchr::memchr(b':', behind);
             let (body, next) = match (colon, last) {
+                (_, true) if part.placeholder.as_ref().is_some_and(Placeholder::is_path) => (behind, &[][..]),
                 (None, true) => (behind, &[][..]),
                 (Some(at), false) => (&behind[..at], &behind[at + 1..]),
                 _ => return false,
@@ -134,9 +146,11 @@ impl Pattern {
         true
     }
 
-    /// The key whose placeholders hold `values`; `None` when that key would not match the pattern.
+    /// The key whose placeholders hold `values`; `None` when that key would not match the pattern, or match it with
+    /// other values.
     #[must_use]
     pub fn render<V: AsRef<[u8]>>(&self, values: &[V]) -> Option<Vec<u8>> {
+        let given = values;
         let mut values = values.iter();
         let mut key = Vec::with_capacity(self.text.len());
         for (i, part) in self.parts.iter().enumerate() {
@@ -149,7 +163,12 @@ impl Pattern {
             }
             key.extend_from_slice(part.suffix.as_bytes());
         }
-        self.matches(&key).then_some(key)
+        let is_found = match self.has_path() {
+            // A path would take the colons of the values before it.
+            true => self.captures(&key)?.into_iter().eq(given.iter().map(AsRef::as_ref)),
+            false => self.matches(&key),
+        };
+        is_found.then_some(key)
     }
 
     /// The pattern as literals and placeholders in turn, literal first and last (either may be empty).
@@ -209,60 +228,14 @@ impl Pattern {
         parts.extend(rest.map(literal));
         Some(Self { text, parts })
     }
-
-    /// True when some key could match both patterns.
-    #[must_use]
-    pub fn overlaps(&self, other: &Self) -> bool {
-        self.parts.len() == other.parts.len() && self.parts.iter().zip(&other.parts).all(|(a, b)| a.overlaps(b))
-    }
 }
 
 impl Part {
     /// `None`: no match; `Some(None)`: a literal matched; `Some(Some(text))`: the placeholder's text.
-    fn body<'k>(&self, body: &'k [u8]) -> Option<Option<&'k [u8]>> {
+    pub(super) fn body<'k>(&self, body: &'k [u8]) -> Option<Option<&'k [u8]>> {
         let Some(placeholder) = &self.placeholder else { return body.is_empty().then_some(None) };
         let text = body.strip_suffix(self.suffix.as_bytes())?;
-        placeholder.accepts(text).then_some(Some(text))
-    }
-
-    fn literal_matches(&self, literal: &str) -> bool {
-        literal.strip_prefix(&*self.prefix).is_some_and(|body| self.body(body.as_bytes()).is_some())
-    }
-
-    fn overlaps(&self, other: &Self) -> bool {
-        match (&self.placeholder, &other.placeholder) {
-            (None, _) => other.literal_matches(&self.prefix),
-            (_, None) => self.literal_matches(&other.prefix),
-            (Some(a), Some(b)) => {
-                edges_meet(&self.prefix, &other.prefix, a, b, |s, p| s.strip_prefix(p))
-                    && edges_meet(&self.suffix, &other.suffix, a, b, |s, p| s.strip_suffix(p))
-            }
-        }
-    }
-}
-
-/// True when two literals can stand at one edge: one continues the other, and the placeholder behind the shorter
-/// one could hold the rest.
-fn edges_meet<'t>(
-    x: &'t str,
-    y: &'t str,
-    a: &Placeholder,
-    b: &Placeholder,
-    cut: fn(&'t str, &'t str) -> Option<&'t str>,
-) -> bool {
-    cut(x, y).is_some_and(|rest| b.could_hold(rest)) || cut(y, x).is_some_and(|rest| a.could_hold(rest))
-}
-
-impl Placeholder {
-    fn accepts(&self, text: &[u8]) -> bool {
-        match self.kind {
-            PlaceholderKind::Text => !text.is_empty(),
-            PlaceholderKind::Int => parse_i64(text).is_some(),
-        }
-    }
-
-    fn could_hold(&self, piece: &str) -> bool {
-        self.kind == PlaceholderKind::Text || piece.bytes().all(|b| b == b'-' || b.is_ascii_digit())
+        placeholder.kind.accepts(text).then_some(Some(text))
     }
 }
 
@@ -296,21 +269,8 @@ fn parse_part(text: &str) -> Result<Part, PatternError> {
     if prefix.contains('}') || suffix.contains('}') {
         return Err(unbalanced());
     }
-    let placeholder = Some(parse_placeholder(inside)?);
+    let placeholder = Some(Placeholder::parse(inside).ok_or_else(|| PatternError::Name(inside.to_owned()))?);
     Ok(Part { prefix: prefix.to_owned(), placeholder, suffix: suffix.to_owned() })
-}
-
-fn parse_placeholder(text: &str) -> Result<Placeholder, PatternError> {
-    let (name, kind) = match text.split_once(':') {
-        None => (text, PlaceholderKind::Text),
-        Some((name, "int")) => (name, PlaceholderKind::Int),
-        Some(_) => return Err(PatternError::Name(text.to_owned())),
-    };
-    let word = |c: char| c == '_' || c.is_ascii_alphanumeric();
-    if name.is_empty() || !name.chars().all(word) {
-        return Err(PatternError::Name(text.to_owned()));
-    }
-    Ok(Placeholder { name: name.to_owned(), kind })
 }
 
 #[cfg(test)]
@@ -357,23 +317,24 @@ mod tests {
     }
 
     #[test]
-    fn overlaps_are_seen() {
-        for (a, b, meet) in [
-            ("a:{x}", "a:{y:int}", true),
-            ("a:{x}:b", "a:{x}:c", false),
-            ("a:{x}", "a:b", true),
-            ("a:{x:int}", "a:b", false),
-            ("a:{x:int}", "a:7", true),
-            ("a{x:int}", "ab{x:int}", false),
-            ("a{x}", "ab{x}", true),
-            ("a{x:int}", "a1{x:int}", true),
-            ("{x}", "{y}:z", false),
-            ("{x}-s", "{y}-t", false),
-            ("a", "a", true),
-        ] {
-            assert_eq!(pattern(a).overlaps(&pattern(b)), meet, "{a} / {b}");
-            assert_eq!(pattern(b).overlaps(&pattern(a)), meet, "{b} / {a}");
+    fn a_path_takes_the_colons_at_the_end_of_a_key() {
+        let flag = pattern("flag:{tenant}:b-{name:path}");
+        assert_eq!(flag.captures(b"flag:t:b-beta:search:"), Some(vec![&b"t"[..], b"beta:search:"]));
+        for key in ["flag:t:b-", "flag:t", "flag:t:beta", "flag:t:x:b-beta"] {
+            assert!(!flag.matches(key.as_bytes()), "{key}");
         }
+        assert_eq!(flag.render(&["t", "a:b"]).as_deref(), Some(&b"flag:t:b-a:b"[..]));
+        assert_eq!(flag.render(&["t:b-u", "a"]), None, "its key is that of other values");
+        assert_eq!(pattern("{x:path}").captures(b"a:b"), Some(vec![&b"a:b"[..]]));
+    }
+
+    #[test]
+    fn a_key_without_a_placeholder_is_one_key() {
+        let all = pattern("catalog:all");
+        assert!(all.is_one_key() && !pattern("catalog:{x}").is_one_key());
+        assert_eq!(all.captures(b"catalog:all"), Some(vec![]));
+        assert_eq!(all.render::<&str>(&[]).as_deref(), Some(&b"catalog:all"[..]));
+        assert!(!all.matches(b"catalog:all:x") && !all.matches(b"catalog:al"));
     }
 
     #[test]
@@ -404,7 +365,10 @@ mod tests {
         assert_eq!(Pattern::parse(""), Err(PatternError::Empty));
         assert_eq!(Pattern::parse("a:{x"), Err(PatternError::Braces("{x".into())));
         assert_eq!(Pattern::parse("a:{x}{y}"), Err(PatternError::Adjacent("{x}{y}".into())));
-        assert_eq!(Pattern::parse("a:{x:uuid}"), Err(PatternError::Name("x:uuid".into())));
+        assert_eq!(Pattern::parse("a:{x:uid}"), Err(PatternError::Name("x:uid".into())));
+        for early in ["a:{x:path}:b", "a:{x:path}b", "{x:path}:{y}"] {
+            assert_eq!(Pattern::parse(early), Err(PatternError::Path("x".into())), "{early}");
+        }
         assert_eq!(Pattern::parse("a:{x}:{x}"), Err(PatternError::Twice("x".into())));
     }
 }

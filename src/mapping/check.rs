@@ -57,8 +57,27 @@ impl Check<'_> {
         let is_one = sources.iter().filter(|is_given| **is_given).count() == 1;
         let choice = if self.mapping.kind == Kind::Definition { "table, query or file" } else { "table or query" };
         self.require(is_one, "table", format!("give exactly one of {choice}"));
-        let has_placeholder = self.mapping.pattern.placeholders().next().is_some();
-        self.require(has_placeholder, "key", "has no {placeholder}; a mapping owns one key per row");
+        if self.mapping.pattern.is_one_key() {
+            self.one_key();
+        }
+    }
+
+    /// A key without a placeholder: what a query selects without a parameter, or one column of all rows of a table.
+    fn one_key(&mut self) {
+        let (block, is_set) = (self.block, self.is(Shape::Set));
+        let no_rows = format!(
+            "has no {{placeholder}}, and a {} is one row of a table, which it would not name: give it a placeholder, \
+             or write a query that selects one row",
+            block.shape.name()
+        );
+        self.require(!self.has_table() || is_set || self.is(Shape::List), "key", no_rows);
+        let no_entries = "has no {placeholder}, and each entry of a file is a key: give it a placeholder";
+        self.require(block.file.is_none(), "key", no_entries);
+        let no_row = "has no {placeholder}, and no row of a table is its own: it takes no writes; leave out write, or \
+            write = \"fill\"";
+        self.require(!block.writes_table(), "key", no_row);
+        let all_rows = "\"row\" would delete every row of the table: the key has no {placeholder}";
+        self.require(block.delete != DeleteMode::Row, "delete", all_rows);
     }
 
     /// Which columns a record shows.

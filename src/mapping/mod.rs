@@ -98,7 +98,7 @@ impl Mappings {
             list.extend(Mapping::compile(MappingId::new(list.len()), kind, block, faults));
         }
         let keyspace = Keyspace::new(list.iter().map(|mapping| mapping.pattern.clone()).collect());
-        for (first, other) in keyspace.overlaps() {
+        for (first, other) in keyspace.conflicts() {
             let [first, other] = [first, other].map(|id| &list[id.index()].config);
             let message = format!("'{}' can match the same key as '{}'", other.key, first.key);
             faults.add(format!("{}.key", other.path), message);

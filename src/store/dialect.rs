@@ -178,6 +178,7 @@ const fn bound_type(param: &Param) -> &'static str {
         Param::Int(_) => "int8",
         Param::Text | Param::Cast { .. } => "text",
         Param::Uuid => "uuid",
+        Param::Date => "date",
     }
 }
 

@@ -46,15 +46,20 @@ pub(super) fn source(mapping: &Mapping) -> Option<(String, Vec<String>)> {
 
 /// A row without any value is no key.
 fn has_value(dialect: Dialect, block: &MappingConfig, shown: &[&String]) -> String {
+    match (block.table.is_some(), block.shape) {
+        (true, Shape::Hash | Shape::String | Shape::Set) => any_value(dialect, block, shown),
+        _ => String::new(),
+    }
+}
+
+/// What a row with a value is; nothing where no column is shown.
+fn any_value(dialect: Dialect, block: &MappingConfig, shown: &[&String]) -> String {
     let is_set = |name: &&String| match block.overflow.as_deref() == Some(name) {
         true => dialect.has_members(&quote(name)),
         false => format!("{} IS NOT NULL", quote(name)),
     };
     let any: Vec<String> = shown.iter().map(is_set).collect();
-    match (block.table.is_some(), block.shape) {
-        (true, Shape::Hash | Shape::String | Shape::Set) if !any.is_empty() => format!(" AND ({})", any.join(" OR ")),
-        _ => String::new(),
-    }
+    if any.is_empty() { String::new() } else { format!(" AND ({})", any.join(" OR ")) }
 }
 
 impl Listing {
@@ -66,6 +71,14 @@ impl Listing {
             keys.iter().map(|key| table.column(key).map(|column| column.cast.clone())).collect::<Option<_>>()?;
         let names = table.columns.iter().map(|column| &column.name);
         let shown: Vec<&String> = names.filter(|name| shows(block, &keys, name)).collect();
+        if mapping.pattern.is_one_key() {
+            return Some(Self::of_one(
+                dialect,
+                mapping,
+                &table.name,
+                &table.columns.iter().map(|column| column.name.clone()).collect::<Vec<_>>(),
+            ));
+        }
         let conditions = has_value(dialect, block, &shown);
         let ends = block.expires_column.as_deref().and_then(|name| table.column(name));
         let has_ended = ends.map_or_else(
@@ -79,10 +92,24 @@ impl Listing {
         Some(Self { dialect, table: table.name.clone(), keys, casts, conditions, has_ended })
     }
 
+    /// The listing of a mapping whose pattern is one key, which is there if a row of `source` shows something.
+    pub(super) fn of_one(dialect: Dialect, mapping: &Mapping, source: &str, columns: &[String]) -> Self {
+        let block = &mapping.config;
+        let shown: Vec<&String> = columns.iter().filter(|name| shows(block, &[], name)).collect();
+        let any =
+            if block.shape == Shape::List && block.value.is_none() { "" } else { &any_value(dialect, block, &shown) };
+        let table = format!("{source} AS hearthside_row");
+        let (keys, casts, has_ended) = (Vec::new(), Vec::new(), String::new());
+        Self { dialect, table, keys, casts, conditions: any.to_owned(), has_ended }
+    }
+
     /// One page of at most `limit` keys, as the texts of their columns and whether they have ended: the first, or the
     /// one behind the key whose texts are the parameters.
     pub(super) fn sql(&self, is_first: bool, limit: usize) -> String {
         let Self { dialect, table, keys, casts, conditions, has_ended } = self;
+        if keys.is_empty() {
+            return format!("SELECT 1 = 0 FROM (SELECT 1 AS one FROM {table} WHERE 1 = 1{conditions} LIMIT 1) AS page");
+        }
         let list = keys.join(", ");
         let texts: Vec<String> = keys.iter().map(|key| dialect.text(key)).collect();
         let set: Vec<String> = keys.iter().map(|key| format!("{key} IS NOT NULL")).collect();

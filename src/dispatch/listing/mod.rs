@@ -100,7 +100,8 @@ impl Ours {
     where
         K: IntoIterator<Item = &'k [u8]>,
     {
-        keys.into_iter().filter(move |key| wish.matches(key) && self.router.modes.owns(mapping, key))
+        // A row of the mapping may have a key of a more specific one.
+        keys.into_iter().filter(move |key| wish.matches(key) && self.router.owner(key) == Some(mapping))
     }
 }
 

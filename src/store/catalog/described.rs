@@ -39,4 +39,6 @@ pub(in crate::store) enum Param {
     },
     /// A UUID in its canonical spelling.
     Uuid,
+    /// A date as ISO 8601 has it.
+    Date,
 }

@@ -54,25 +54,49 @@ const WITH_COLON: [&str; 6] = ["time", "timetz", "timestamp", "timestamptz", "ma
 /// The types none of whose values is written as a whole number.
 const NEVER_WHOLE: [&str; 8] = ["uuid", "date", "bool", "bytea", "inet", "cidr", "interval", "int4range"];
 
+/// The types, in whole or in part of their names, whose values are texts of any kind.
+const TEXTS: [&str; 6] = ["text", "char", "name", "clob", "string", "unknown"];
+
+/// Why what is called `what`, of type `kind_of`, can hold no value of a placeholder of this kind; none if it can, or
+/// may.
+pub(in crate::store) fn unfit_kind(
+    (placeholder, kind): (&str, PlaceholderKind),
+    what: &str,
+    kind_of: &str,
+) -> Option<String> {
+    let kind_of = kind_of.to_ascii_lowercase();
+    // SQLite has types by name only, and a column without one holds anything.
+    let is_text = kind_of.is_empty() || TEXTS.iter().any(|text| kind_of.contains(text));
+    let (takes, fits) = match kind {
+        PlaceholderKind::Text | PlaceholderKind::Path => return None,
+        PlaceholderKind::Int => ("whole numbers", !NEVER_WHOLE.contains(&&*kind_of)),
+        PlaceholderKind::Uuid => ("UUIDs", is_text || kind_of == "uuid"),
+        PlaceholderKind::Date => ("dates", is_text || kind_of == "date"),
+    };
+    let written = kind.written();
+    let text = || {
+        format!(
+            "{{{placeholder}{written}}} takes {takes} only, and {what} ({kind_of}) holds none: write \
+             {{{placeholder}}}, or the kind that fits"
+        )
+    };
+    (!fits).then(text)
+}
+
 /// Refuses columns that no key could name, by how their types write values.
 pub(in crate::store) fn check_keys(mapping: &Mapping, table: &Relation) -> Result<(), StoreError> {
     let columns = mapping.columns(&mapping.config.key_columns);
     let fault = |((placeholder, kind), name): ((&str, PlaceholderKind), &String)| {
         let column = table.column(name)?;
         let written = column.kind();
-        if WITH_COLON.contains(&written) {
+        if WITH_COLON.contains(&written) && kind != PlaceholderKind::Path {
             return Some(format!(
                 "the column '{name}' ({written}) writes its values with ':', which ends a placeholder: no key can \
-                 name its rows; take another column, or a query that writes them otherwise"
+                 name its rows; take another column, a query that writes them otherwise, or, at the end of the key, \
+                 {{{placeholder}:path}}"
             ));
         }
-        let never = kind == PlaceholderKind::Int && NEVER_WHOLE.contains(&written);
-        never.then(|| {
-            format!(
-                "{{{placeholder}:int}} takes whole numbers only, and the column '{name}' ({written}) holds none: \
-                 write {{{placeholder}}}"
-            )
-        })
+        unfit_kind((placeholder, kind), &format!("the column '{name}'"), written)
     };
     let faults: Vec<ColumnFault> =
         mapping.pattern.placeholders().zip(&columns).filter_map(fault).map(|text| ("key", text)).collect();

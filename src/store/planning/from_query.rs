@@ -6,7 +6,9 @@ use crate::keys::PlaceholderKind;
 use crate::mapping::{Kind, Mapping};
 use crate::store::StoreError;
 use crate::store::catalog::described::{Described, Param, Parameter};
-use crate::store::catalog::requirements::{ColumnFault, list_parameters, must_select_key, query_faults, selects_key};
+use crate::store::catalog::requirements::{
+    ColumnFault, list_parameters, must_select_key, query_faults, selects_key, unfit_kind,
+};
 use crate::store::dialect::Dialect;
 use crate::store::listing::{Listing, source};
 use crate::store::plan::{KeySource, ListStatement, ListStatements, Plan};
@@ -16,17 +18,20 @@ use crate::store::words::name_length;
 /// [`StoreError::Faults`] for what does not fit.
 pub(super) async fn plan(catalog: &Catalog<'_>, mapping: &Mapping, query: &str) -> Result<Plan, StoreError> {
     let query = query.trim().trim_end_matches(';');
-    let described = describe(catalog, "query", query).await?;
+    let mut described = describe(catalog, "query", query).await?;
+    bind_dates(mapping, &mut described.parameters);
     let mut faults = query_faults(mapping, &described.columns, described.parameters.len());
     let is_named = selects_key(mapping, &described.columns);
     if !is_named {
         faults.extend(spelling_faults(catalog.dialect(), mapping, &described.parameters));
     }
+    faults.extend(unfit_parameters(mapping, &described.parameters));
     if !faults.is_empty() {
         return Err(StoreError::Faults(faults));
     }
     let mut plan = Plan::new(mapping, if is_named { KeySource::Named } else { KeySource::Bound });
     let unbound: Vec<ColumnFault> = unbound(&described.parameters);
+    let columns = described.columns.clone();
     plan.params = described.params();
     if !unbound.is_empty() {
         match catalog.takes(query, &plan.params).await {
@@ -45,10 +50,30 @@ pub(super) async fn plan(catalog: &Catalog<'_>, mapping: &Mapping, query: &str) 
         Kind::Cache => {
             plan.one = sql;
             plan.list = list_statements(catalog, mapping).await?;
-            plan.listing = listing(catalog, mapping).await?;
+            plan.listing = match mapping.pattern.is_one_key() {
+                true => Some(Listing::of_one(catalog.dialect(), mapping, &format!("({query}\n)"), &columns)),
+                false => listing(catalog, mapping).await?,
+            };
         }
     }
     Ok(plan)
+}
+
+/// A date's placeholder has the one spelling that a date is bound by.
+fn bind_dates(mapping: &Mapping, parameters: &mut [Parameter]) {
+    let dates =
+        mapping.pattern.placeholders().zip(parameters).filter(|((_, kind), parameter)| {
+            *kind == PlaceholderKind::Date && parameter.kind.eq_ignore_ascii_case("date")
+        });
+    dates.for_each(|(_, parameter)| parameter.bound = Some(Param::Date));
+}
+
+/// What no value of a placeholder could be, by the type that a parameter has.
+fn unfit_parameters(mapping: &Mapping, parameters: &[Parameter]) -> Vec<ColumnFault> {
+    let fault = |(i, (placeholder, parameter)): (usize, ((&str, PlaceholderKind), &Parameter))| {
+        Some(("query", unfit_kind(placeholder, &format!("parameter ${}", i + 1), &parameter.kind)?))
+    };
+    mapping.pattern.placeholders().zip(parameters).enumerate().filter_map(fault).collect()
 }
 
 /// Refuses what does more than to read: it cannot stand where a table may, and SQLite would run it at each read.

@@ -2,6 +2,7 @@
 
 use super::Catalog;
 use crate::config::{DeleteMode, Shape, Timestamps};
+use crate::keys::PlaceholderKind;
 use crate::mapping::{Kind, Mapping};
 use crate::store::StoreError;
 use crate::store::catalog::described::Param;
@@ -92,7 +93,12 @@ async fn relation(catalog: &Catalog<'_>, mapping: &Mapping, name: &str) -> Resul
 /// How the key's texts are bound. A table's rows say their own keys, so a type may have several spellings for a value.
 fn params(mapping: &Mapping, relation: &Relation) -> Vec<Param> {
     let keys = mapping.columns(&mapping.config.key_columns);
-    keys.iter().filter_map(|key| relation.column(key)).map(Column::param).collect()
+    let columns = keys.iter().filter_map(|key| relation.column(key));
+    let param = |((_, kind), column): ((&str, PlaceholderKind), &Column)| match kind {
+        PlaceholderKind::Date if column.kind() == "date" && column.base.under_domain.is_none() => Param::Date,
+        _ => column.param(),
+    };
+    mapping.pattern.placeholders().zip(columns).map(param).collect()
 }
 
 /// Has the engine look at the statement that loads a key: it knows for which types there is no equality.
@@ -172,11 +178,14 @@ impl<'r> Select<'r> {
             format!("{} = {}", self.dialect.compared(key, param), self.dialect.bound(i + 1, param))
         });
         let ours: Vec<String> = ours.collect();
-        self.dialect.readable(&format!("{} WHERE {}", self.from(), ours.join(" AND ")))
+        // A key without a placeholder is all rows.
+        let chosen = if ours.is_empty() { String::new() } else { format!(" WHERE {}", ours.join(" AND ")) };
+        self.dialect.readable(&format!("{}{chosen}", self.from()))
     }
 
     /// Every row.
     fn all(&self) -> String {
-        self.dialect.readable(&format!("{} ORDER BY {}", self.from(), self.keys.join(", ")))
+        let order = if self.keys.is_empty() { String::new() } else { format!(" ORDER BY {}", self.keys.join(", ")) };
+        self.dialect.readable(&format!("{}{order}", self.from()))
     }
 }

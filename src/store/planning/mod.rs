@@ -7,7 +7,7 @@ mod from_table;
 use super::StoreError;
 use super::catalog::described::{Described, Param};
 use super::catalog::relation::Relation;
-use super::catalog::requirements::{ColumnFault, untold_fault};
+use super::catalog::requirements::{ColumnFault, unfit_kind, untold_fault};
 use super::catalog::unique::UniqueIndex;
 use super::dialect::Dialect;
 use super::plan::Plan;
@@ -148,8 +148,15 @@ async fn watch_faults(catalog: &Catalog<'_>, mapping: &Mapping) -> Result<Vec<Co
             None => faults.push(("watch", catalog.no_table(&name).await?)),
             Some(relation) => {
                 faults.extend(untold_fault(&name, &relation).map(|fault| ("watch", fault)));
-                let missing = wanted.into_iter().flatten().filter(|column| relation.column(column).is_none());
-                faults.extend(missing.map(|column| ("watch", format!("table '{name}' has no column '{column}'"))));
+                for (placeholder, column) in mapping.pattern.placeholders().zip(wanted.iter().flatten()) {
+                    let fault = match relation.column(column) {
+                        None => Some(format!("table '{name}' has no column '{column}'")),
+                        Some(found) => {
+                            unfit_kind(placeholder, &format!("the column '{column}' of '{name}'"), found.kind())
+                        }
+                    };
+                    faults.extend(fault.map(|text| ("watch", text)));
+                }
             }
         }
     }

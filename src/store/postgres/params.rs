@@ -7,6 +7,7 @@ use sqlx::postgres::types::Oid;
 use sqlx::postgres::{PgArgumentBuffer, PgTypeInfo};
 use sqlx::{Encode, Postgres, Type, TypeInfo};
 
+use crate::keys::day_number;
 use crate::resp::number::parse_i64;
 use crate::store::catalog::described::Param;
 use crate::store::plan::Plan;
@@ -94,6 +95,7 @@ const fn numbers(param: &Param) -> (u32, u32) {
         Param::Int(_) => (20, 1016),
         Param::Text | Param::Cast { .. } => (25, 1009),
         Param::Uuid => (2950, 2951),
+        Param::Date => (1082, 1182),
     }
 }
 
@@ -113,6 +115,7 @@ fn bind_one(param: &Param, value: &[u8]) -> Option<Bound> {
             text.as_bytes().to_vec()
         }
         Param::Uuid => uuid(value)?.to_vec(),
+        Param::Date => day_number(std::str::from_utf8(value).ok()?)?.to_be_bytes().to_vec(),
     };
     Some(Bound { info: info(param), bytes })
 }
@@ -155,9 +158,13 @@ mod tests {
             (Param::Uuid, "0b6ef1c6-7ac9-4e5c-a9b7-0d5b9d0a7a11", true),
             (Param::Uuid, "0B6EF1C6-7AC9-4E5C-A9B7-0D5B9D0A7A11", false),
             (Param::Uuid, "0b6ef1c67ac94e5ca9b70d5b9d0a7a11", false),
+            (Param::Date, "2026-11-28", true),
+            (Param::Date, "20261128", false),
+            (Param::Date, "infinity", false),
         ] {
             assert_eq!(bind_one(&param, value.as_bytes()).is_some(), bound, "{value}");
         }
+        assert_eq!(bind_one(&Param::Date, b"2000-01-02").expect("binds").bytes, [0, 0, 0, 1]);
         assert_eq!(bind_one(&Param::Int(4), b"258").expect("binds").bytes, [0, 0, 1, 2]);
         assert!(bind_one(&Param::Text, b"a\0b").is_none() && bind_one(&Param::Text, b"\xff").is_none());
         assert_eq!(uuid(b"00000000-0000-0000-0000-0000000000ff").expect("reads")[15], 255);

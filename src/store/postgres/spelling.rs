@@ -24,7 +24,7 @@ fn is_unclear((param, bound): (&Param, &Bound)) -> bool {
     match param {
         Param::Cast { .. } => true,
         Param::Text => !bound.is_ascii(),
-        Param::Int(_) | Param::Uuid => false,
+        Param::Int(_) | Param::Uuid | Param::Date => false,
     }
 }
 
@@ -54,7 +54,7 @@ pub(super) async fn spelling(
     let is_own = |(i, param): (usize, &Param)| match param {
         Param::Cast { .. } => format!("{}::text = ${}::text", Dialect::Postgres.bound(i + 1, param), i + 1),
         // Each parameter that is bound must stand in the statement.
-        Param::Int(_) | Param::Text | Param::Uuid => format!("${} IS NOT NULL", i + 1),
+        Param::Int(_) | Param::Text | Param::Uuid | Param::Date => format!("${} IS NOT NULL", i + 1),
     };
     let conditions: Vec<String> = plan.params.iter().enumerate().map(is_own).collect();
     let ask = sqlx::query_scalar(AssertSqlSafe(format!("SELECT {}", conditions.join(" AND ")))).persistent(keep);

@@ -68,7 +68,7 @@ impl<'p> Statements<'p> {
                     let compared = Dialect::Postgres.compared(&column, param);
                     format!("{compared} = {value} AND {column}::text = ${}::text", i + 2)
                 }
-                Param::Int(_) | Param::Uuid => format!("t.{column} = {value}"),
+                Param::Int(_) | Param::Uuid | Param::Date => format!("t.{column} = {value}"),
             }
         };
         let keys = self.target.keys.iter().zip(&self.plan.params).enumerate();

@@ -70,8 +70,10 @@ impl TableInterests {
 fn of(mapping: &Mapping) -> impl Iterator<Item = (String, Interest)> {
     let has_own = mapping.config.table.is_some();
     mapping.watched().into_iter().enumerate().map(move |(i, (table, columns))| {
-        let is_shown = has_own && i == 0;
-        let counted = if is_shown { shown(mapping) } else { None };
+        let is_own = has_own && i == 0;
+        let counted = if is_own { shown(mapping) } else { None };
+        // Before a path the key of a row may be read as that of another one, and a more specific mapping may own it.
+        let is_shown = is_own && !mapping.pattern.has_path();
         let key = columns.map(|columns| KeyParts { literals: mapping.pattern.pieces().0, columns });
         (table, Interest { pattern: mapping.pattern.text().to_owned(), key, counted, is_shown })
     })

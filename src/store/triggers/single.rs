@@ -92,7 +92,7 @@ fn is_plain(keyed: &[&Interest], event: Event, side: &str) -> Option<String> {
     columns.sort();
     columns.dedup();
     let mut all = vec!["pg_catalog.getdatabaseencoding() OPERATOR(pg_catalog.=) 'UTF8'".to_owned()];
-    if matches!(event, Event::Update) {
+    if matches!(event, Event::Update) && !columns.is_empty() {
         all.push(images(Some(columns.clone())));
     }
     for column in columns.iter().map(|column| format!("{side}.{}", quote(column))) {

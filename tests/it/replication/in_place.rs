@@ -275,3 +275,23 @@ fn a_row_that_a_policy_hides_does_not_appear() {
     assert_eq!(wire.ask("EXISTS t:9 t:1"), ":0\r\n");
     assert_eq!(in_place(&sidecar), taken + 1.0);
 }
+
+/// Before a path a placeholder may hold what makes the key of another row: `a:b` and `c`, `a` and `b:c`.
+#[test]
+fn a_row_that_spells_the_key_of_another_one_does_not_take_its_place() {
+    let (redis, postgres) = (Redis::start(), logical());
+    postgres.sql(TABLE);
+    postgres.sql(
+        "CREATE TABLE f (tenant text, flag text, v text, PRIMARY KEY (tenant, flag)); \
+         INSERT INTO f VALUES ('a:b', 'c', 'never'), ('a', 'b:c', 'this')",
+    );
+    let config =
+        "[[caches]]\nkey = \"f:{tenant}:{flag:path}\"\ntype = \"string\"\nvalue = \"v\"\ntable = \"f\"\nttl = \"1h\"\n";
+    let sidecar = start(&redis, &postgres, config);
+    let mut wire = sidecar.wire();
+    assert_eq!(wire.ask("GET f:a:b:c"), "$4\r\nthis\r\n");
+    settle(&postgres, &mut wire);
+    postgres.sql("DELETE FROM f WHERE tenant = 'a:b'");
+    settle(&postgres, &mut wire);
+    assert_eq!(wire.ask("GET f:a:b:c"), "$4\r\nthis\r\n");
+}

@@ -303,9 +303,10 @@ fn configurations(document: &str) -> Vec<String> {
 
 #[test]
 fn the_configurations_that_documents_show_are_read_without_a_fault() {
-    let documents = ["README.md", "docs/OPERATIONS.md"];
-    let shown: Vec<String> = documents.into_iter().flat_map(configurations).collect();
-    assert!(shown.len() >= 4, "{shown:#?}");
+    let mut documents = files(&["docs/recipes"]);
+    documents.extend(["README.md", "docs/OPERATIONS.md", "docs/ADOPTION.md"].map(str::to_owned));
+    let shown: Vec<String> = documents.iter().flat_map(|document| configurations(document)).collect();
+    assert!(shown.len() >= 11, "{shown:#?}");
     for text in shown {
         let loaded = hearthside::config::read("shown.toml", &text, std::iter::empty());
         assert!(loaded.faults.is_empty(), "{text}\n{}", loaded.faults);

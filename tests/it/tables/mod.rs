@@ -9,6 +9,7 @@ mod fields;
 mod keys;
 mod moving;
 mod names;
+mod placeholders;
 mod queries;
 mod rights;
 mod rowid;

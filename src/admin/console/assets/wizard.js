@@ -14,15 +14,21 @@ const text = (id, value) => el('input', { id, value, autocomplete: 'off', spellc
 const stem = (table) => table.split('.').at(-1).replaceAll('"', '').replace(/(?<![su])s$/, '');
 const isWhole = (type) => /^(small|big)?int(eger|\d*)?$/i.test(type) || /^(integer|int)/i.test(type);
 
+/** The kind of placeholder that takes the values of a column of this type, as it is written. */
+function kindOf(type) {
+  if (isWhole(type)) return ':int';
+  return /^(uuid|date)$/i.test(type) ? `:${type.toLowerCase()}` : '';
+}
+
 /** A key for the rows of a table: its primary key's columns, one after the other. */
 function suggested({ name, columns, key }) {
   const types = Object.fromEntries(columns);
   const names = key.length ? key : columns.slice(0, 1).map(([column]) => column);
-  const holes = names.map((column) => `{${column.replace(/\W/g, '_')}${isWhole(types[column] ?? '') ? ':int' : ''}}`);
+  const holes = names.map((column) => `{${column.replace(/\W/g, '_')}${kindOf(types[column] ?? '')}}`);
   return `${stem(name)}:${holes.join(':')}`;
 }
 
-const holesOf = (pattern) => [...pattern.matchAll(/\{(\w+)(?::int)?\}/g)].map(([, name]) => name);
+const holesOf = (pattern) => [...pattern.matchAll(/\{(\w+)(?::\w+)?\}/g)].map(([, name]) => name);
 
 function copied(title, id, shown, note) {
   const text = el('pre', { id, tabindex: '0', 'aria-label': title }, shown);
