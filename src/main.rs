@@ -62,6 +62,19 @@ enum Command {
     Status(Look),
     /// Show what is in memory of each mapping of a running sidecar, and what has happened to it
     Mappings(Look),
+    /// Show who answers for the keys of each mapping of a running sidecar, or change it; that needs admin.token_file
+    Mode {
+        /// The mapping, as its key is written in the configuration, or ALL
+        #[arg(requires = "mode")]
+        mapping: Option<String>,
+        /// off, shadow, fallback or on
+        mode: Option<String>,
+        /// For so many of a hundred keys [default: as many as before]
+        #[arg(value_parser = clap::value_parser!(u8).range(0..=100))]
+        percent: Option<u8>,
+        #[command(flatten)]
+        look: Look,
+    },
     /// Show what a running sidecar knows of a key, and why it was last forgotten
     Explain {
         key: String,
@@ -108,6 +121,11 @@ impl Command {
         Some(match self {
             Self::Status(look) => (Question::Status, *look),
             Self::Mappings(look) => (Question::Mappings, *look),
+            Self::Mode { mapping: Some(mapping), mode: Some(mode), percent, look } => {
+                let (mapping, mode) = (mapping.clone(), mode.clone());
+                (Question::Mode { mapping, mode, percent: *percent }, *look)
+            }
+            Self::Mode { look, .. } => (Question::Modes, *look),
             Self::Explain { key, plan, look } => (Question::Key { key: key.clone(), with_plan: *plan }, *look),
             Self::Top { by, look } => (Question::Top { by: by.clone() }, *look),
             Self::Slowlog(look) => (Question::Slowlog, *look),
@@ -281,6 +299,7 @@ async fn execute(
         // Asked above.
         Command::Status(_)
         | Command::Mappings(_)
+        | Command::Mode { .. }
         | Command::Explain { .. }
         | Command::Top { .. }
         | Command::Slowlog(_)

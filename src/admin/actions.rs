@@ -11,6 +11,8 @@ use axum::routing::{get, post};
 use serde::Deserialize;
 
 use super::{Admin, api, audit, compare, draft, invalidate, reload, starting};
+use crate::config::Mode;
+use crate::dispatch::Which;
 use crate::errors;
 use crate::upstream::LONGEST_PAUSE;
 
@@ -27,6 +29,7 @@ pub(super) fn routes(admin: &Admin) -> Router<Admin> {
         .route("/api/reload", post(reload))
         .route("/api/pause", post(pause))
         .route("/api/resume", post(resume))
+        .route("/api/mode", post(mode))
         .route("/api/triggers", post(triggers))
         .route("/api/compare", post(compare::compare))
         .route("/api/candidates", get(api::candidates))
@@ -64,8 +67,7 @@ async fn pause(State(admin): State<Admin>, Query(length): Query<Length>) -> Resp
     let quiet = endpoint.pause(most);
     match tokio::time::timeout(patience, quiet).await {
         Ok(()) => "paused\n".into_response(),
-        Err(_) => (StatusCode::CONFLICT, format!("{}\n", errors::hearthside::NOT_QUIET.trim_start_matches("ERR ")))
-            .into_response(),
+        Err(_) => plain(StatusCode::CONFLICT, errors::hearthside::NOT_QUIET),
     }
 }
 
@@ -74,6 +76,34 @@ async fn resume(State(admin): State<Admin>) -> Response {
     let Some(subject) = admin.readiness.subject() else { return starting() };
     subject.upstream.resume();
     "resumed\n".into_response()
+}
+
+#[derive(Deserialize)]
+struct Wanted {
+    mapping: String,
+    mode: String,
+    percent: Option<String>,
+}
+
+/// `POST /api/mode?mapping=<key pattern, or ALL>&mode=<mode>[&percent=<percent>]` answers when that mode is in force,
+/// as HEARTHSIDE MODE.
+async fn mode(State(admin): State<Admin>, Query(wanted): Query<Wanted>) -> Response {
+    let Some(orders) = admin.readiness.orders() else { return starting() };
+    let percent = wanted.percent.map(|text| text.parse::<u8>().ok().filter(|percent| *percent <= 100));
+    let (Some(mode), false) = (Mode::named(wanted.mode.as_bytes()), percent == Some(None)) else {
+        return plain(StatusCode::BAD_REQUEST, errors::hearthside::NO_MODE);
+    };
+    let which = if wanted.mapping == "ALL" { Which::All } else { Which::One(wanted.mapping) };
+    match orders.give(which, mode, percent.flatten()).await {
+        Ok(facts) => api::json(&facts),
+        Err(Some(why)) => plain(StatusCode::CONFLICT, &why),
+        Err(None) => plain(StatusCode::SERVICE_UNAVAILABLE, errors::hearthside::ENDING),
+    }
+}
+
+/// An error of the Redis port's, without its code.
+fn plain(status: StatusCode, text: &str) -> Response {
+    (status, format!("{}\n", text.trim_start_matches("ERR "))).into_response()
 }
 
 /// `POST /api/triggers` makes those that the mappings in force lack, as `hearthside triggers --install`.

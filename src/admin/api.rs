@@ -16,6 +16,7 @@ pub(super) fn routes() -> Router<Admin> {
     Router::new()
         .route("/api/status", get(status))
         .route("/api/mappings", get(mappings))
+        .route("/api/modes", get(modes))
         .route("/api/key", get(key))
         .route("/api/top", get(top))
         .route("/api/slowlog", get(slowlog))
@@ -56,6 +57,11 @@ async fn status(State(admin): State<Admin>) -> Response {
     facts(&admin, Subject::status)
 }
 
+/// `GET /api/modes`
+async fn modes(State(admin): State<Admin>) -> Response {
+    facts(&admin, Subject::modes)
+}
+
 /// `GET /api/mappings`
 async fn mappings(State(admin): State<Admin>) -> Response {
     facts(&admin, Subject::mapping_facts)
@@ -72,7 +78,7 @@ async fn key(State(admin): State<Admin>, which: Which, Query(planned): Query<Pla
     let (key, subject) = (&which.key[..], admin.readiness.subject());
     match (subject, planned.plan) {
         (None, _) => starting(),
-        (Some(subject), None) => json(&subject.explain(key)),
+        (Some(subject), None) => json(&subject.explain_sides(key).await),
         (Some(subject), Some(_)) => match subject.explain_with_plan(key).await {
             Ok(explanation) => json(&explanation),
             Err(why) => {

@@ -8,11 +8,11 @@ use crate::config::Admin;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Status and body of what is at `path`. The token is that of `admin.token_file`, if there is one.
+/// Status and body of the answer to a request for `path`. The token is that of `admin.token_file`, if there is one.
 ///
 /// # Errors
 /// Nobody answers there, or the token cannot be read.
-pub fn ask(admin: &Admin, path: &str) -> io::Result<(u16, String)> {
+pub fn ask(admin: &Admin, method: &str, path: &str) -> io::Result<(u16, String)> {
     if admin.listen.is_empty() {
         return Err(io::Error::other(
             "admin.listen is empty: there is no admin port to ask; use HEARTHSIDE over redis-cli",
@@ -31,7 +31,8 @@ pub fn ask(admin: &Admin, path: &str) -> io::Result<(u16, String)> {
     };
     let mut stream = TcpStream::connect(address).map_err(unanswered)?;
     stream.set_read_timeout(Some(PATIENCE))?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{shown}\r\n")?;
+    let head = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\nConnection: close\r\n");
+    write!(stream, "{head}{shown}\r\n")?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).map_err(unanswered)?;
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
@@ -45,7 +46,7 @@ pub fn ask(admin: &Admin, path: &str) -> io::Result<(u16, String)> {
 /// There is no answer, or the sidecar is not ready: its own text.
 pub fn ask_ready(admin: &Admin) -> io::Result<String> {
     // A probe shows no token: it needs none, and may run where the file cannot be read.
-    match ask(&Admin { token_file: String::new(), ..admin.clone() }, "/readyz")? {
+    match ask(&Admin { token_file: String::new(), ..admin.clone() }, "GET", "/readyz")? {
         (200, body) => Ok(body),
         (_, body) => Err(io::Error::other(body.trim().to_owned())),
     }

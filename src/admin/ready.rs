@@ -1,12 +1,12 @@
 //! What `/readyz` answers: everything that is still missing, as text.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 
-use crate::dispatch::Owned;
+use crate::dispatch::{ModeOrders, Owned};
 use crate::inspect::Subject;
 use crate::store::{Change, CurrentPlan, StoreError, Unavailable};
 use crate::telemetry::clock::Tick;
@@ -22,6 +22,7 @@ pub struct Readiness {
     owned: ArcSwapOption<Owned>,
     waits_for: ArcSwapOption<Unavailable>,
     subject: ArcSwapOption<Subject>,
+    orders: OnceLock<ModeOrders>,
     draining: AtomicBool,
 }
 
@@ -36,6 +37,7 @@ impl Readiness {
             owned: ArcSwapOption::empty(),
             waits_for: ArcSwapOption::empty(),
             subject: ArcSwapOption::empty(),
+            orders: OnceLock::new(),
             draining: AtomicBool::new(false),
         }
     }
@@ -71,6 +73,18 @@ impl Readiness {
             }
             _ => {}
         }
+    }
+
+    /// Where other modes of mappings are asked for from now on.
+    pub fn takes_orders(&self, orders: ModeOrders) {
+        // It is the same for as long as the process runs.
+        let _known = self.orders.set(orders);
+    }
+
+    /// Where other modes of mappings are asked for, once the sidecar has started.
+    #[must_use]
+    pub fn orders(&self) -> Option<&ModeOrders> {
+        self.orders.get()
     }
 
     /// What can be looked into from now on.

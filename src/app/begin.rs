@@ -42,7 +42,8 @@ pub(super) async fn begin(
     let columns = std::mem::take(&mut waiting.columns);
     let away = Arc::new(Unavailable::new("the store has not answered yet"));
     readiness.waits_for(away.clone());
-    let ground = Ground { settings, mappings, journal, quotas: Vec::new(), metrics: metrics.clone() };
+    let (metrics, settles) = (metrics.clone(), Arc::default());
+    let ground = Ground { settings, mappings, journal, quotas: Vec::new(), metrics, settles };
     let mut arrival =
         Arrival { ground: ground.clone(), away: away.clone(), stuck: Arc::default(), logged: String::new() };
     let first = arrival.ask_once().await?;

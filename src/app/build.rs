@@ -14,8 +14,8 @@ use super::replay::replay;
 use crate::cache::{self, Cache};
 use crate::config::{self, Fault, Settings};
 use crate::definitions::{DefinitionSource, Definitions, Reloader};
-use crate::dispatch::Owned;
 use crate::dispatch::listing::scans::Scans;
+use crate::dispatch::{Owned, Settles};
 use crate::journal::{Journal, Waiting};
 use crate::mapping::{Kind, Mapping, Mappings};
 use crate::quota::Quota;
@@ -55,6 +55,8 @@ pub(super) struct Ground {
     /// The limits of the mappings that are served until then.
     pub(super) quotas: Vec<Arc<Quota>>,
     pub(super) metrics: Arc<Metrics>,
+    /// Keys that are being settled, also by clients of what is served until then.
+    pub(super) settles: Arc<Settles>,
 }
 
 impl Ground {
@@ -86,6 +88,7 @@ impl Ground {
             definitions,
             cache,
             reloader: Arc::new(reloader),
+            settles: self.settles.clone(),
             scans: Scans::new(self.metrics.owned.clone()),
             store,
             awaits,
@@ -304,7 +307,8 @@ pub(super) async fn successor(
         None => journal(settings, &mappings, metrics).await?,
     };
     let (settings, quotas) = (settings.clone(), old.cache.quotas());
-    let ground = Ground { settings, mappings, journal, quotas, metrics: metrics.clone() };
+    let (metrics, settles) = (metrics.clone(), old.settles.clone());
+    let ground = Ground { settings, mappings, journal, quotas, metrics, settles };
     let built = parts.into_owned(&ground, waiting, None).await?;
     built.owned.reloader.load_next().await.map_err(|failed| Failure::Start(failed.join("; ")))?;
     Ok(built)

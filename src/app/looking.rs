@@ -17,19 +17,40 @@ Keys are told here only if admin.token_file is set. HEARTHSIDE TOP and HEARTHSID
 pub enum Question {
     Status,
     Mappings,
-    Key { key: String, with_plan: bool },
-    Top { by: String },
+    Modes,
+    /// Another mode is wanted.
+    Mode {
+        mapping: String,
+        mode: String,
+        percent: Option<u8>,
+    },
+    Key {
+        key: String,
+        with_plan: bool,
+    },
+    Top {
+        by: String,
+    },
     Slowlog,
     Clients,
     Events,
 }
 
 impl Question {
+    const fn method(&self) -> &'static str {
+        if matches!(self, Self::Mode { .. }) { "POST" } else { "GET" }
+    }
+
     fn path(&self) -> String {
         let quoted = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
         match self {
             Self::Status => "/api/status".to_owned(),
             Self::Mappings => "/api/mappings".to_owned(),
+            Self::Modes => "/api/modes".to_owned(),
+            Self::Mode { mapping, mode, percent } => {
+                let percent = percent.map_or_else(String::new, |percent| format!("&percent={percent}"));
+                format!("/api/mode?mapping={}&mode={}{percent}", quoted(mapping), quoted(mode))
+            }
             Self::Key { key, with_plan } => {
                 format!("/api/key?key={}{}", quoted(key), if *with_plan { "&plan" } else { "" })
             }
@@ -46,7 +67,7 @@ impl Question {
 /// # Errors
 /// Why there is none.
 pub fn look(admin: &Admin, question: &Question, as_json: bool) -> Result<String, String> {
-    let (status, body) = ask(admin, &question.path()).map_err(|error| error.to_string())?;
+    let (status, body) = ask(admin, question.method(), &question.path()).map_err(|error| error.to_string())?;
     if status != 200 {
         return Err(body.trim().to_owned());
     }

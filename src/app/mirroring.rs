@@ -10,8 +10,10 @@ use std::time::{Duration, Instant};
 use super::modes::OTHERS;
 use super::reload::Sidecar;
 use super::serving::Serving;
+use crate::config::Mode;
+use crate::dispatch::Owned;
 use crate::keys::MappingId;
-use crate::mapping::{Modes, Setting};
+use crate::mapping::{Kind, Mapping, Modes, Setting};
 use crate::upstream::Endpoint;
 
 /// So long the store may take to end what is under way, the upstream to take what is brought there, and to say that
@@ -85,12 +87,19 @@ impl Sidecar {
         // Some of its keys are the upstream's from now on.
         let gives_up = |id: &&MappingId| before.setting(**id).gives_up(after[id.index()]);
         let (mirrored, unmirrored): (Vec<MappingId>, Vec<MappingId>) =
-            mappings.iter().filter(gives_up).partition(|id| list[id.index()].config.mirror);
+            mappings.iter().filter(gives_up).partition(|id| is_brought(&list[id.index()], before.setting(**id).mode));
+        // A key that stays owned in the mode fallback must not be at the upstream, too.
+        let then = Modes::of(after.to_vec(), Vec::new());
         let bringing = async |limit: Duration| {
-            let is_meant = |id: MappingId, _: &[u8]| mirrored.contains(&id);
+            let is_meant = |id: MappingId, key: &[u8]| mirrored.contains(&id) && !then.owns(id, key);
             tokio::time::timeout(limit, self.owned.mirror(&serving.upstream, is_meant)).await
         };
-        let ending = async || matches!(tokio::time::timeout(LIMIT, self.owned.cache.leave(mappings)).await, Ok(Ok(())));
+        let is_left = |pattern: &str| mappings.iter().any(|id| list[id.index()].pattern.text() == pattern);
+        let ends = async || {
+            self.owned.settles.ended(is_left).await;
+            self.owned.cache.leave(mappings).await
+        };
+        let ending = async || matches!(tokio::time::timeout(LIMIT, ends()).await, Ok(Ok(())));
         let (has_ended, brought) = match by_other {
             None => (ending().await, bringing(BRINGING).await),
             // What ends later is not brought any more.
@@ -122,6 +131,9 @@ impl Sidecar {
         let keyspace = &self.owned.mappings.keyspace;
         let is_owned = |key: &[u8]| keyspace.owner(key).is_some_and(|id| self.modes.owns(id, key));
         let forgotten = self.owned.cache.forget_written(|key| !is_owned(key));
+        // What was noted in the mode fallback is the store's alone when all keys are.
+        let is_noted = noted(&self.owned, &self.modes);
+        self.owned.cache.forget_written(|key| keyspace.owner(key).is_some_and(|id| !is_noted[id.index()]));
         if forgotten > 0 {
             let text =
                 "keys that were written while they were owned are not brought to the upstream, whose they are now";
@@ -139,8 +151,11 @@ impl Sidecar {
         if self.modes.is_partial() {
             let _late = self.forget_given_up();
         }
-        let modes = self.modes.clone();
-        let bringing = self.owned.mirror(upstream, |id, key| modes.owns(id, key));
+        let (modes, mirrored): (_, Vec<MappingId>) = (self.modes.clone(), self.owned.mirrored().collect());
+        // In the mode fallback a copy at the upstream would come back when the store's key ends.
+        let falls_back = |id: MappingId| modes.setting(id).mode == Mode::Fallback;
+        let is_meant = |id: MappingId, key: &[u8]| mirrored.contains(&id) && !falls_back(id) && modes.owns(id, key);
+        let bringing = self.owned.mirror(upstream, is_meant);
         let why = match tokio::time::timeout(MIRRORING, bringing).await {
             Ok(Ok(_)) => None,
             Ok(Err(why)) => Some(why),
@@ -152,4 +167,15 @@ impl Sidecar {
         }
         self.unmirrored = why;
     }
+}
+
+/// True when what was written is brought to the upstream, of a mapping that was in this mode: also in `fallback`, where
+/// keys are taken from there.
+pub(super) fn is_brought(mapping: &Mapping, mode: Mode) -> bool {
+    mapping.kind == Kind::Cache && (mapping.config.mirror || mode == Mode::Fallback)
+}
+
+/// Of which mappings that is so, by their numbers.
+pub(super) fn noted(owned: &Owned, modes: &Modes) -> Vec<bool> {
+    owned.mappings.list.iter().map(|mapping| is_brought(mapping, modes.setting(mapping.id).mode)).collect()
 }

@@ -12,11 +12,11 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
-use super::mirroring::{Leave, Left};
+use super::mirroring::{Leave, Left, is_brought, noted};
 use super::reload::Sidecar;
 use super::serving::Serving;
 use crate::config::Mode;
-use crate::dispatch::{By, ModeOrder, Which};
+use crate::dispatch::{By, ModeOrder, Owned, Which};
 use crate::errors;
 use crate::inspect::mode_facts;
 use crate::keys::MappingId;
@@ -146,9 +146,10 @@ impl Sidecar {
         let (left, untold) =
             tokio::join!(self.leave(serving, leave), self.tell_others_and_wait(asked.word, &before, &settings));
         if left == Some(Left::Unsettled) {
-            for id in self.owned.mirrored() {
-                let (was, setting) = (before.setting(id), &mut settings[id.index()]);
-                *setting = if was.gives_up(*setting) { was } else { *setting };
+            for mapping in &mappings.list {
+                let (was, setting) = (before.setting(mapping.id), &mut settings[mapping.id.index()]);
+                let stays = is_brought(mapping, was.mode) && was.gives_up(*setting);
+                *setting = if stays { was } else { *setting };
             }
         }
         cached.iter().for_each(|mapping| self.owned.cache.forget_by_mode(*mapping));
@@ -164,6 +165,7 @@ impl Sidecar {
     /// From now on requests are routed by these settings.
     async fn come_into_force(&mut self, serving: &Serving, settings: Vec<Setting>) {
         self.modes = Arc::new(Modes::of(settings, self.modes.all_configured()));
+        self.note_written(&self.owned);
         self.show_modes();
         serving.adopt(self.edition_in(&self.modes)).await;
     }
@@ -172,8 +174,11 @@ impl Sidecar {
     /// over what clients of this sidecar write there.
     async fn tell_others_and_wait(&self, word: Option<&Word>, before: &Modes, after: &[Setting]) -> Option<String> {
         let untold = self.tell_others(word).await;
-        let brings = |id: &MappingId| before.setting(*id).gives_up(after[id.index()]);
-        if word.is_some() && untold.is_none() && self.owned.mirrored().iter().any(brings) {
+        let brings = |mapping: &Mapping| {
+            let setting = before.setting(mapping.id);
+            is_brought(mapping, setting.mode) && setting.gives_up(after[mapping.id.index()])
+        };
+        if word.is_some() && untold.is_none() && self.owned.mappings.list.iter().any(brings) {
             tokio::time::sleep(OTHERS).await;
         }
         untold
@@ -194,13 +199,20 @@ impl Sidecar {
         }
     }
 
+    /// Notes which keys are written through these mappings, as the modes in force want it.
+    pub(super) fn note_written(&self, owned: &Owned) {
+        owned.cache.note_written(&owned.mappings, noted(owned, &self.modes));
+    }
+
     /// Shows which modes are in force.
     pub(super) fn show_modes(&self) {
         for mapping in &self.owned.mappings.list {
             let Setting { mode, percent } = self.modes.setting(mapping.id);
             self.metrics.mappings.of(mapping.pattern.text()).is_in(mode, percent);
-            if mode == Mode::Shadow {
-                self.metrics.shadow.show(mapping.pattern.text());
+            match mode {
+                Mode::Shadow => self.metrics.shadow.show(mapping.pattern.text()),
+                Mode::Fallback => self.metrics.fallback.show(mapping.pattern.text()),
+                Mode::Off | Mode::On => {}
             }
         }
     }

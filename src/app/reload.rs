@@ -65,6 +65,7 @@ impl Sidecar {
     ) -> Self {
         let (orders, Built { owned, tasks: beside }) = (ModeOrders::channel(), built);
         let audience = Arc::new(Audience::new(orders.0.clone()));
+        readiness.takes_orders(orders.0.clone());
         audience.join(owned.clone());
         let modes = Arc::new(Modes::configured(&owned.mappings.list));
         let background = JoinSet::new();
@@ -73,6 +74,7 @@ impl Sidecar {
         let sidecar =
             Self { reading, owned, beside, background, metrics, tasks, audience, readiness, modes, unmirrored, orders };
         sidecar.show_modes();
+        sidecar.note_written(&sidecar.owned);
         sidecar
     }
 
@@ -114,6 +116,7 @@ impl Sidecar {
         self.beside = Some(beside);
         let old = std::mem::replace(&mut self.owned, new.clone());
         new.cache.wait_for(&old.cache);
+        self.note_written(&new);
         self.audience.join(new.clone());
         let still = new.reloader.inherit(&old.reloader).await;
         serving.adopt(self.edition(&new, &self.modes)).await;
@@ -279,6 +282,7 @@ impl Sidecar {
         new.cache.is_reloaded();
         new.cache.prepare(&old.cache).await;
         new.cache.wait_for(&old.cache);
+        self.note_written(&new);
         self.audience.join(new.clone());
         let still = new.reloader.overtake(&old.reloader).await;
         serving.adopt(edition).await;

@@ -1,11 +1,13 @@
 //! Mappings are not asked any more for a while, or are asked again: they change over to another mode.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::{Cache, Cause};
 use crate::keys::MappingId;
+use crate::mapping::Mappings;
 use crate::store::StoreError;
 use crate::telemetry::clock::Tick;
 use crate::telemetry::planted::is_planted;
@@ -28,6 +30,11 @@ impl Cache {
             tokio::time::sleep(LOOK).await;
         }
         self.write_behind.flush_all_of(mappings).await
+    }
+
+    /// Notes which keys are written from now on, of those mappings of which this is true, by their numbers.
+    pub fn note_written(&self, mappings: &Arc<Mappings>, is_noted: Vec<bool>) {
+        self.memory.written().want(mappings, is_noted);
     }
 
     /// Takes at most so many of the keys that were written and are meant, to bring them to the upstream.

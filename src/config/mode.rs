@@ -10,6 +10,8 @@ pub enum Mode {
     Off,
     /// The upstream; what the mapping would have answered is compared in the background.
     Shadow,
+    /// The sidecar; the upstream where the store has not the key.
+    Fallback,
     /// The sidecar.
     #[default]
     On,
@@ -17,7 +19,7 @@ pub enum Mode {
 
 impl Mode {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Off, Self::Shadow, Self::On];
+    pub const ALL: [Self; 4] = [Self::Off, Self::Shadow, Self::Fallback, Self::On];
 
     /// The name that is written in the configuration.
     #[must_use]
@@ -25,6 +27,7 @@ impl Mode {
         match self {
             Self::Off => "off",
             Self::Shadow => "shadow",
+            Self::Fallback => "fallback",
             Self::On => "on",
         }
     }
@@ -35,9 +38,9 @@ impl Mode {
         Self::ALL.into_iter().find(|mode| name.eq_ignore_ascii_case(mode.name().as_bytes()))
     }
 
-    /// True when the sidecar answers.
+    /// True when the sidecar answers, or says who does.
     #[must_use]
     pub const fn owns(self) -> bool {
-        matches!(self, Self::On)
+        matches!(self, Self::On | Self::Fallback)
     }
 }

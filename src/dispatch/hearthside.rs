@@ -21,7 +21,7 @@ const HELP: [&str; 25] = [
     "    Forget cached keys; load matching definitions again. Answers how many.",
     "MAPPINGS",
     "    What is in memory of each mapping, and what has happened to it.",
-    "MODE [<mapping>|ALL <off|shadow|on> [<percent>]]",
+    "MODE [<mapping>|ALL <off|shadow|fallback|on> [<percent>]]",
     "    Who answers for the keys of a mapping, until a restart or SIGHUP; alone: the modes in force.",
     "PAUSE [<milliseconds>]",
     "    Hold commands for the upstream back, for at most so long (default 30000, an hour at most).",
@@ -52,6 +52,9 @@ pub(super) fn answer(services: &Services, proto: Proto, request: &Request<'_>, o
     match request.len() {
         3 if request.is(1, "INVALIDATE") => {
             encode::int(out, owned.invalidate_everywhere(request.arg(2), "command") as i64);
+        }
+        3 if request.is(1, "EXPLAIN") && services.subject().asks_both_sides(request.arg(2)) => {
+            return sides(services, proto, request);
         }
         3 if request.is(1, "EXPLAIN") => Fact::of(&services.subject().explain(request.arg(2))).reply(proto, out),
         4 if request.is(1, "EXPLAIN") && request.is(3, "PLAN") => return plan(services, proto, request),
@@ -124,6 +127,16 @@ fn mode(services: &Services, proto: Proto, request: &Request<'_>, out: &mut Byte
             Ok(facts) => Fact::of(&facts).reply(proto, &mut out),
             Err(why) => encode::error(&mut out, why.as_deref().unwrap_or(errors::hearthside::ENDING)),
         }
+        Ok(out.into())
+    }))
+}
+
+/// The store and the upstream are asked who has a key.
+fn sides(services: &Services, proto: Proto, request: &Request<'_>) -> Flow {
+    let (subject, key) = (services.subject(), Bytes::copy_from_slice(request.arg(2)));
+    Flow::Later(Box::pin(async move {
+        let mut out = BytesMut::new();
+        Fact::of(&subject.explain_sides(&key).await).reply(proto, &mut out);
         Ok(out.into())
     }))
 }

@@ -5,6 +5,7 @@ mod audit;
 mod call;
 mod connection;
 mod destination;
+mod fallback;
 mod hearthside;
 mod info;
 mod info_clients;
@@ -37,6 +38,7 @@ pub use call::{wrong_arity, wrong_exec};
 pub(crate) use connection::client::end_wait;
 pub use connection::hello::greeted;
 use connection::{dedicated, subscribe};
+pub use fallback::Settles;
 pub use modes::{By, ModeOrder, ModeOrders, Which};
 pub use newest::{EditionPlace, Newest};
 pub use owned::Owned;
@@ -141,6 +143,9 @@ pub enum Exclusive {
     Opted(OwnedRequest),
     /// A request for a mapping that is changing over to another mode: it is looked at again when that is done.
     Held(OwnedRequest),
+    /// A request whose keys may still be the upstream's: these are brought over, or settled otherwise, before it is
+    /// answered by its route.
+    Fallback(OwnedRequest, Box<Route>),
     /// A request over a pinned connection.
     Pinned(Pin, &'static Spec, OwnedRequest),
     /// A request of which the table does not know enough: over the client's own connection, or after the upstream has
@@ -223,6 +228,7 @@ impl Services {
         }
         if self.router.modes.looks_twice() {
             route = self.unless_held(session, request, route);
+            route = self.unless_settled(session, request, route);
             self.shadow(session, request, &route);
         }
         if self.upstream.reads_from_replicas() {
@@ -297,6 +303,7 @@ impl Services {
             }
             Route::Unproven => Flow::Exclusive(Exclusive::Prove(OwnedRequest::copy(request))),
             Route::Held => Flow::Exclusive(Exclusive::Held(OwnedRequest::copy(request))),
+            Route::Fallback(route) => call.falls_back(*route),
             Route::Attack => {
                 if let Some(unlogged) = self.metrics.clients.logged.http.due() {
                     let client = &session.peer.addresses.0;

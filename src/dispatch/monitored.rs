@@ -28,6 +28,7 @@ impl Services {
     /// Logs a request that goes `route`, and shows it to the monitors, if no other line will show it.
     #[cold]
     pub fn show_routed(&self, session: &Session, request: &Request<'_>, route: &Route) {
+        let route = if let Route::Fallback(route) = route { route } else { route };
         self.log_routed(session, request, route);
         if !self.clients.monitors.is_any() {
             return;

@@ -34,6 +34,7 @@ const fn writes(route: &Route) -> bool {
         | Route::NotAnswered(_)
         | Route::Unproven
         | Route::Held
+        | Route::Fallback(_)
         | Route::Attack
         | Route::Refused(_) => false,
     }

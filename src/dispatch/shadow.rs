@@ -10,13 +10,13 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
+use super::fallback::{read_value, whole_value};
 use super::{Owned, Services};
 use crate::command::{Request, slot_of};
 use crate::keys::MappingId;
 use crate::mapping::Kind;
 use crate::quota::Asker;
-use crate::record::{Record, Shape};
-use crate::resp::reply::elements;
+use crate::record::Record;
 use crate::resp::{Proto, decode, encode};
 use crate::route::Route;
 use crate::session::Session;
@@ -137,20 +137,14 @@ impl Comparison {
 
     async fn theirs(&self) -> Result<Side, Silent> {
         let shape = self.owned.mappings.list[self.mapping.index()].config.shape;
-        let words: &[&[u8]] = match shape {
-            Shape::Hash => &[b"HGETALL", &self.key],
-            Shape::List => &[b"LRANGE", &self.key, b"0", b"-1"],
-            Shape::String => &[b"GET", &self.key],
-            Shape::Set => &[b"SMEMBERS", &self.key],
-        };
         let mut request = BytesMut::new();
-        encode::request(&mut request, words);
+        encode::request(&mut request, &whole_value(shape, &self.key));
         let asked = self.lane.submit(Batch::one(request.freeze(), true).to(self.to));
         let reply = asked.whole().await.map_err(|_| Silent)?;
         match decode::error(&reply) {
             Some(text) if text.starts_with("WRONGTYPE") => Ok(Side::OtherType),
             Some(_) => Err(Silent),
-            None => read(shape, &reply).ok_or(Silent),
+            None => Ok(read_value(shape, &reply).ok_or(Silent)?.map_or(Side::HasNothing, Side::Has)),
         }
     }
 
@@ -190,19 +184,9 @@ impl Comparison {
     }
 }
 
-/// The value in a reply of the upstream.
-fn read(shape: Shape, reply: &[u8]) -> Option<Side> {
-    let texts: Vec<&[u8]> = match shape {
-        Shape::String if reply.starts_with(b"$-1") => Vec::new(),
-        Shape::String => vec![decode::bulk(reply)?],
-        _ => elements(reply)?.into_iter().filter_map(decode::bulk).collect(),
-    };
-    Some(Record::of_parts(shape, &texts).ok()?.map_or(Side::HasNothing, Side::Has))
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{Record, Shape, Side, Verdict, judge, read};
+    use super::{Record, Side, Verdict, judge};
 
     fn hash(pairs: &[(&str, &str)]) -> Side {
         Side::Has(Record::hash(pairs).expect("a record"))
@@ -218,14 +202,5 @@ mod tests {
         assert_eq!(judge(Some(&written), &written), Verdict::Different);
         assert_eq!(judge(Some(&written), &(new.clone(), new)), Verdict::Same);
         assert_eq!(judge(Some(&written), &(Side::OtherType, old)), Verdict::Again, "written once more");
-    }
-
-    #[test]
-    fn what_the_upstream_answers_is_read_by_the_mappings_type() {
-        assert_eq!(read(Shape::Hash, b"*2\r\n$1\r\na\r\n$1\r\n1\r\n"), Some(hash(&[("a", "1")])));
-        assert_eq!(read(Shape::Hash, b"*0\r\n"), Some(Side::HasNothing));
-        assert_eq!(read(Shape::String, b"$-1\r\n"), Some(Side::HasNothing));
-        assert_eq!(read(Shape::String, b"$0\r\n\r\n"), Some(Side::Has(Record::string(b"").expect("a record"))));
-        assert_eq!(read(Shape::Set, b"+OK\r\n"), None);
     }
 }

@@ -16,7 +16,7 @@ pub fn no_plan(why: &str) -> String {
 
 /// MODE with a word that is no mode, or no percentage.
 pub const NO_MODE: &str =
-    "ERR hearthside: HEARTHSIDE MODE <mapping or ALL> <off, shadow or on> [<percent from 0 to 100>]";
+    "ERR hearthside: HEARTHSIDE MODE <mapping or ALL> <off, shadow, fallback or on> [<percent from 0 to 100>]";
 
 /// MODE of a mapping that is not configured.
 #[must_use]

@@ -11,6 +11,7 @@
 pub mod as_redis;
 pub mod connection;
 pub mod denied;
+pub mod fallback;
 pub mod hearthside;
 pub mod limits;
 pub mod owned;

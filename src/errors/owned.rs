@@ -104,6 +104,6 @@ pub const UNTRACKABLE: &str = "ERR hearthside: owned keys cannot be read with CL
 pub const FORGOTTEN_CURSOR: &str = "ERR invalid cursor; hearthside knows it no more (a restart?), begin at 0 again";
 
 /// A command's name and a key as they stand in a text.
-fn shown<'a>(command: &str, key: &'a [u8]) -> (String, Cow<'a, str>) {
+pub(super) fn shown<'a>(command: &str, key: &'a [u8]) -> (String, Cow<'a, str>) {
     (command.to_ascii_uppercase(), String::from_utf8_lossy(key))
 }

@@ -1,5 +1,6 @@
 //! One key: who owns it, what is known of it, and why it was last forgotten. Never what it holds.
 
+use bytes::Bytes;
 use serde::Serialize;
 
 use super::key_name;
@@ -8,6 +9,7 @@ use super::times;
 use crate::cache::{Held, KeyLook, Served, Trace};
 use crate::keys::Pattern;
 use crate::mapping::{Kind, Mapping, Setting};
+use crate::quota::Asker;
 use crate::store::CurrentPlan;
 use crate::telemetry::clock::Tick;
 
@@ -23,6 +25,8 @@ pub struct Explanation {
     pub why: String,
     pub mode: Option<&'static str>,
     pub percent: Option<u8>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub answered_by: Option<String>,
     pub state: &'static str,
     pub is_told: Option<bool>,
     pub is_there: Option<bool>,
@@ -125,6 +129,41 @@ impl Subject {
         }
     }
 
+    /// True when the store and the upstream are asked who has the key.
+    #[must_use]
+    pub fn asks_both_sides(&self, key: &[u8]) -> bool {
+        self.owner(key).is_some_and(|mapping| self.modes.falls_back(mapping.id, key))
+    }
+
+    /// The same with the side that answers for it, of a mapping in the mode `fallback`.
+    pub async fn explain_sides(&self, key: &[u8]) -> Explanation {
+        let explanation = self.explain(key);
+        match self.owner(key).filter(|mapping| self.modes.falls_back(mapping.id, key)) {
+            None => explanation,
+            Some(mapping) => Explanation { answered_by: Some(self.side(mapping, key).await), ..explanation },
+        }
+    }
+
+    async fn side(&self, mapping: &Mapping, key: &[u8]) -> String {
+        let is_in_store = match mapping.kind {
+            Kind::Definition => Ok(self.definitions.snapshot().get(mapping.id, key).is_some()),
+            Kind::Cache => {
+                let mut asker = Asker::new(None, Tick::now());
+                let loaded = self.cache.load(mapping.id, &Bytes::copy_from_slice(key), &mut asker).await;
+                loaded.map(|entry| entry.record.is_some()).map_err(|error| error.to_string())
+            }
+        };
+        match is_in_store {
+            Err(why) => format!("not known, the store does not say whether it has the key: {why}"),
+            Ok(true) => "store".to_owned(),
+            Ok(false) => match self.upstream.has_key(key).await {
+                Ok(true) => "upstream".to_owned(),
+                Ok(false) => "neither".to_owned(),
+                Err(why) => format!("not known, the upstream does not say whether it has the key: {why}"),
+            },
+        }
+    }
+
     /// The same with the store's own plan for loading it.
     ///
     /// # Errors
@@ -139,7 +178,7 @@ impl Subject {
             Some(Err(error)) => return Err(error.to_string()),
             Some(Ok(plan)) => self.cache.explain(&plan, key).await.map_err(|error| error.to_string())?,
         };
-        Ok(Explanation { plan: Some(lines), ..self.explain(key) })
+        Ok(Explanation { plan: Some(lines), ..self.explain_sides(key).await })
     }
 
     fn owner(&self, key: &[u8]) -> Option<&Mapping> {

@@ -63,6 +63,8 @@ pub struct Modes {
     is_partial: bool,
     /// Some mapping is compared with the upstream.
     shadows: bool,
+    /// The upstream is asked for some keys that the store has not.
+    falls_back: bool,
     change: Option<Change>,
 }
 
@@ -74,6 +76,7 @@ impl Modes {
             configured,
             is_partial: settings.iter().any(|setting| *setting != Setting::WHOLE),
             shadows: settings.iter().any(|setting| setting.mode == Mode::Shadow && setting.percent > 0),
+            falls_back: settings.iter().any(|setting| setting.mode == Mode::Fallback && setting.percent > 0),
             settings,
             change: None,
         }
@@ -142,11 +145,24 @@ impl Modes {
         self.is_partial
     }
 
-    /// True when a request may have to wait, or be compared: routing looks at its keys once more.
+    /// True when a request may have to wait, be compared, or ask both sides: routing looks at its keys once more.
     #[inline]
     #[must_use]
     pub const fn looks_twice(&self) -> bool {
-        self.shadows || self.change.is_some()
+        self.shadows || self.falls_back || self.change.is_some()
+    }
+
+    /// True when the upstream is asked for some keys that the store has not.
+    #[must_use]
+    pub const fn falls_back_somewhere(&self) -> bool {
+        self.falls_back
+    }
+
+    /// True when the upstream is asked for this key, if the store has it not.
+    #[must_use]
+    pub fn falls_back(&self, mapping: MappingId, key: &[u8]) -> bool {
+        let setting = self.setting(mapping);
+        self.falls_back && setting.mode == Mode::Fallback && setting.is_for(key)
     }
 
     /// True if these are the same settings, and nothing is changing over.
@@ -223,6 +239,19 @@ mod tests {
         assert!(!before.looks_twice() && !before.is_held(first));
         let during = before.changing(&[second], done);
         assert!(during.looks_twice() && during.is_held(second) && !during.is_held(first));
-        assert!(modes(&[(Mode::Shadow, 5)]).looks_twice() && !modes(&[(Mode::Shadow, 0)]).looks_twice());
+        for mode in [Mode::Shadow, Mode::Fallback] {
+            assert!(modes(&[(mode, 5)]).looks_twice() && !modes(&[(mode, 0)]).looks_twice());
+        }
+    }
+
+    #[test]
+    fn a_key_falls_back_that_is_owned_in_this_mode() {
+        let [half, whole] = [50, 100].map(|percent| modes(&[(Mode::Fallback, percent)]));
+        for id in 0..100 {
+            let key = format!("player:{id}");
+            let falls_back = |modes: &Modes| modes.falls_back(MappingId::default(), key.as_bytes());
+            assert_eq!(falls_back(&half), half.owns(MappingId::default(), key.as_bytes()), "{key}");
+            assert!(falls_back(&whole) && !falls_back(&modes(&[(Mode::On, 100)])), "{key}");
+        }
     }
 }

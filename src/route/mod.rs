@@ -5,6 +5,7 @@
 mod classes;
 mod denied;
 mod describe;
+mod modes;
 mod owned;
 mod private;
 mod refusal;
@@ -13,6 +14,7 @@ mod spread;
 pub use classes::{Local, Pin, Split, Transaction, Unknown, may_end_server};
 pub use denied::Denied;
 pub use describe::handling;
+pub use modes::OWN_CURSOR;
 pub use owned::{Holder, OwnedKey, SplitKey, SplitKeys};
 pub use refusal::Refusal;
 pub use spread::{Joint, Reach, Spread};
@@ -26,6 +28,7 @@ use crate::mapping::{Kind, Modes};
 use crate::record::{Answer, Verb, verb_of};
 use crate::telemetry::metrics::RouteLabel;
 use classes::{Class, class_of, learned_class};
+use modes::goes_on_here;
 
 /// Where a request goes.
 #[derive(Clone, Debug)]
@@ -60,6 +63,8 @@ pub enum Route {
     Attack,
     /// Looked at again when a mapping of its keys has changed over to another mode.
     Held,
+    /// As this route says, once it is known which of its keys the store has not (`mode = "fallback"`).
+    Fallback(Box<Self>),
     /// Answered with this error.
     Refused(Refusal),
 }
@@ -68,8 +73,9 @@ impl Route {
     /// As which way it is counted.
     #[must_use]
     #[inline]
-    pub const fn label(&self) -> RouteLabel {
+    pub fn label(&self) -> RouteLabel {
         match self {
+            Self::Fallback(route) => route.label(),
             Self::Local(..) | Self::Hearthside | Self::Transaction(..) | Self::Unproven | Self::Held => {
                 RouteLabel::Local
             }
@@ -85,17 +91,22 @@ impl Route {
 
     /// The owned key of a request that has one key.
     #[must_use]
-    pub const fn owned_key(&self) -> Option<&OwnedKey> {
+    pub fn owned_key(&self) -> Option<&OwnedKey> {
         match self {
             Self::Definition(key, _) | Self::Cached(key, _) | Self::NotAnswered(key) => Some(key),
+            Self::Fallback(route) => route.owned_key(),
             _ => None,
         }
     }
 
     /// True when one of the request's keys is owned.
     #[must_use]
-    pub const fn is_owned(&self) -> bool {
-        self.owned_key().is_some() || matches!(self, Self::Split(_))
+    pub fn is_owned(&self) -> bool {
+        match self {
+            Self::Split(_) => true,
+            Self::Fallback(route) => route.is_owned(),
+            other => other.owned_key().is_some(),
+        }
     }
 }
 
@@ -181,22 +192,6 @@ impl Router {
         (0..self.kinds.len()).map(MappingId::new)
     }
 
-    /// True when one of the keys is of a mapping that is changing over to another mode.
-    #[must_use]
-    pub fn is_held(&self, request: &Request<'_>, spec: &Spec) -> bool {
-        let mut is_held = false;
-        request.each_key(spec, |at| {
-            is_held |= self.keyspace.owner(request.arg(at)).is_some_and(|id| self.modes.is_held(id))
-        });
-        is_held
-    }
-
-    /// The mapping that this key of the upstream's is compared with.
-    #[must_use]
-    pub fn shadowed(&self, key: &[u8]) -> Option<MappingId> {
-        self.keyspace.owner(key).filter(|mapping| self.modes.shadows(*mapping, key))
-    }
-
     /// Adds the mappings whose patterns match keys of the request, whoever answers for these.
     pub fn matched(&self, request: &Request<'_>, spec: &Spec, mappings: &mut Vec<MappingId>) {
         request.each_key(spec, |at| {
@@ -222,7 +217,9 @@ impl Router {
     pub fn route(&self, request: &Request<'_>, spec: Option<&'static Spec>) -> Route {
         let Some(spec) = spec else { return Route::Unknown(Unknown::Name) };
         match self.class(spec) {
-            Class::Local(Local::Keys | Local::Scan) if self.owns_nothing() => Route::PassThrough(true),
+            Class::Local(Local::Keys | Local::Scan) if self.owns_nothing() && !goes_on_here(request, spec) => {
+                Route::PassThrough(true)
+            }
             Class::Local(Local::Ping) if self.passes_pings_on => Route::PassThrough(true),
             Class::Local(local) => Route::Local(local, spec),
             Class::Transaction(command) => Route::Transaction(command, spec),
@@ -302,7 +299,7 @@ impl Router {
         }
         let mut keys = Vec::new();
         request.each_key(spec, |at| keys.push(SplitKey { at, holder: self.holder(request.arg(at)) }));
-        Route::Split(SplitKeys { split, keys, spec })
+        Route::Split(SplitKeys { split, keys, spec, removed: 0 })
     }
 
     /// The number of keys, and the first owned one's place and mapping. Inlined where every request passes.

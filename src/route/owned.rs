@@ -55,4 +55,14 @@ pub struct SplitKeys {
     pub keys: Vec<SplitKey>,
     /// The command.
     pub spec: &'static Spec,
+    /// So many of them, which the store has not, were removed at the upstream already.
+    pub removed: i64,
+}
+
+impl SplitKeys {
+    /// The same, of which so many were removed at the upstream already.
+    #[must_use]
+    pub fn removed_elsewhere(self, removed: i64) -> Self {
+        Self { removed, ..self }
+    }
 }

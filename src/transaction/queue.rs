@@ -30,7 +30,9 @@ pub(super) enum Place {
 pub(super) fn place(services: &Services, session: &mut Session, request: &Request<'_>, route: &Route) -> Place {
     match route {
         Route::PassThrough(_) if pushes(request) => Place::Refused(errors::transaction::DEBUG_PUSH.into()),
-        Route::Attack | Route::Unproven | Route::Held => Place::Refused(errors::transaction::NOT_A_COMMAND.into()),
+        Route::Attack | Route::Unproven | Route::Held | Route::Fallback(_) => {
+            Place::Refused(errors::transaction::NOT_A_COMMAND.into())
+        }
         Route::PassThrough(_) | Route::Unanswered | Route::Transaction(..) => Place::Upstream(Queued::Upstream(1)),
         Route::Unknown(unknown) => Place::Upstream(Queued::Unknown(*unknown)),
         Route::Pinned(Pin::Subscribe(_) | Pin::Unsubscribe(_), spec) if services.has_hub(session) => {

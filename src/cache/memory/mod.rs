@@ -90,12 +90,10 @@ impl Memory {
         let mappings = source.all().map(|cached| cached.mapping().id);
         let (refreshes, forgotten) = Refreshes::new(settings.cache.refresh, mappings);
         let residents = Residents::of(source.all());
-        let mirrored = source.all().filter(|cached| cached.block().mirror).map(|cached| cached.mapping().clone());
-        let flights = Arc::new(Flights::noting(mirrored.map(|mapping| (mapping.id, mapping.pattern))));
         let memory = Self {
             source,
             entries: Entries::new(&settings.cache, residents),
-            flights,
+            flights: Arc::default(),
             overlay: Overlay::default(),
             own_writes: OwnWrites::default(),
             feed: Feed::default(),

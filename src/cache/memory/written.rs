@@ -1,17 +1,19 @@
-//! Which writes are under way, and which keys were written that the upstream does not have as they are (`mirror =
-//! true`). Their values are looked up when they are brought there: a key is noted once, however often it was written.
+//! Which writes are under way, and which keys were written that the upstream does not have as they are: of mappings
+//! with `mirror = true`, and of those in the mode `fallback`, whose keys are taken from the upstream. Their values are
+//! looked up when they are brought there: a key is noted once, however often it was written.
 //!
 //! A key that is being brought, or was a moment ago, is noted again when it changes: another sidecar may have brought
 //! what is newer, before what this one brings has arrived.
 
-use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Mutex, MutexGuard};
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard};
 
+use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 
 use super::loads::Flights;
-use crate::keys::{MappingId, Pattern};
+use crate::keys::MappingId;
+use crate::mapping::Mappings;
 use crate::telemetry::clock::Tick;
 use crate::telemetry::locked;
 
@@ -36,6 +38,8 @@ enum Stage {
 
 #[derive(Debug, Default)]
 struct Keys {
+    /// The mappings of which more were written than are remembered.
+    lost: HashSet<MappingId>,
     stages: HashMap<Bytes, Stage>,
     /// Those that wait, the first one first.
     waiting: VecDeque<Bytes>,
@@ -71,19 +75,18 @@ impl Keys {
     }
 }
 
-/// A mapping whose keys are noted.
+/// Of which mappings keys are noted.
 #[derive(Debug)]
 struct Wanted {
-    id: MappingId,
-    pattern: Pattern,
-    /// More were written than are remembered.
-    has_lost: AtomicBool,
+    mappings: Arc<Mappings>,
+    is_wanted: Vec<bool>,
 }
 
 /// Keys that were written.
 #[derive(Debug, Default)]
 pub(crate) struct WrittenKeys {
-    wanted: Vec<Wanted>,
+    /// The mappings whose keys are noted; nothing where there are none.
+    wanted: ArcSwapOption<Wanted>,
     keys: Mutex<Keys>,
 }
 
@@ -92,19 +95,28 @@ impl WrittenKeys {
         locked(&self.keys)
     }
 
-    fn wanted(&self, key: &[u8]) -> Option<&Wanted> {
-        self.wanted.iter().find(|wanted| wanted.pattern.matches(key))
+    /// Notes the keys of those mappings from now on of which this is true, by their numbers.
+    pub(crate) fn want(&self, mappings: &Arc<Mappings>, is_wanted: Vec<bool>) {
+        let wanted = is_wanted.contains(&true).then(|| Arc::new(Wanted { mappings: mappings.clone(), is_wanted }));
+        self.wanted.store(wanted);
+    }
+
+    /// The mapping of a key that is to be noted.
+    fn wanted(&self, key: &[u8]) -> Option<MappingId> {
+        let wanted = self.wanted.load();
+        let Wanted { mappings, is_wanted } = &**wanted.as_ref()?;
+        mappings.keyspace.owner(key).filter(|id| is_wanted.get(id.index()) == Some(&true))
     }
 
     /// A key was written, or may have been.
     pub(crate) fn note(&self, key: &Bytes) {
-        let Some(wanted) = self.wanted(key) else { return };
+        let Some(mapping) = self.wanted(key) else { return };
         let mut keys = self.keys();
         match keys.stages.get(key) {
             Some(Stage::Waits | Stage::BroughtAndChanged) => {}
             Some(Stage::Brought) => _ = keys.stages.insert(key.clone(), Stage::BroughtAndChanged),
             Some(Stage::Arrived(_)) | None if keys.count() < MOST => keys.renote(key),
-            Some(Stage::Arrived(_)) | None => wanted.has_lost.store(true, Relaxed),
+            Some(Stage::Arrived(_)) | None => _ = keys.lost.insert(mapping),
         }
     }
 
@@ -177,25 +189,17 @@ impl WrittenKeys {
 
     /// How many have not arrived.
     pub(crate) fn len(&self) -> usize {
-        if self.wanted.is_empty() { 0 } else { self.keys().count() }
+        self.keys().count()
     }
 
     /// True if more keys of one of these mappings were written than are remembered; from now on that is forgotten.
     pub(crate) fn take_lost(&self, mappings: &[MappingId]) -> bool {
-        let theirs = self.wanted.iter().filter(|wanted| mappings.contains(&wanted.id));
-        theirs.filter(|wanted| wanted.has_lost.swap(false, Relaxed)).count() > 0
+        let mut keys = self.keys();
+        mappings.iter().filter(|mapping| keys.lost.remove(mapping)).count() > 0
     }
 }
 
 impl Flights {
-    /// Nothing goes on yet. Of these mappings the keys are noted whose writes have ended.
-    pub(super) fn noting(wanted: impl Iterator<Item = (MappingId, Pattern)>) -> Self {
-        let mut flights = Self::default();
-        let wanted = wanted.map(|(id, pattern)| Wanted { id, pattern, has_lost: AtomicBool::new(false) });
-        flights.written.wanted = wanted.collect();
-        flights
-    }
-
     /// Writes that have queued and not ended.
     pub(super) fn writes(&self) -> usize {
         self.shards.iter().map(|shard| locked(shard).values().map(|slot| slot.turns.len()).sum::<usize>()).sum()
@@ -210,15 +214,22 @@ impl Flights {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use bytes::Bytes;
 
-    use super::{Flights, MOST, Pattern, RECENT, WrittenKeys};
-    use crate::keys::MappingId;
+    use super::{MOST, Mappings, RECENT, WrittenKeys};
+    use crate::keys::{Keyspace, MappingId, Pattern};
     use crate::telemetry::clock::Tick;
 
-    fn written(patterns: &[&str]) -> WrittenKeys {
-        let parsed = patterns.iter().map(|text| Pattern::parse(text).expect("a pattern"));
-        Flights::noting(parsed.enumerate().map(|(at, pattern)| (MappingId::new(at), pattern))).written
+    /// The keys of these patterns are noted, of which this is true.
+    fn written(patterns: &[(&str, bool)]) -> WrittenKeys {
+        let parsed = patterns.iter().map(|(text, _)| Pattern::parse(text).expect("a pattern"));
+        let keyspace = Keyspace::new(parsed.collect());
+        let written = WrittenKeys::default();
+        let mappings = Arc::new(Mappings { list: Vec::new(), keyspace });
+        written.want(&mappings, patterns.iter().map(|(_, is_wanted)| *is_wanted).collect());
+        written
     }
 
     fn note(written: &WrittenKeys, keys: &[&str]) {
@@ -227,20 +238,20 @@ mod tests {
 
     #[test]
     fn a_key_is_noted_once_and_taken_by_those_who_mean_it() {
-        let keys = written(&["a:{x}", "b:{x}"]);
-        note(&keys, &["a:1", "b:1", "a:1", "c:1", "a:2"]);
-        assert_eq!(keys.len(), 3);
+        let keys = written(&[("a:{x:int}", false), ("a:{x}", true), ("b:{x}", true), ("d:{x}", false)]);
+        note(&keys, &["a:one", "b:1", "a:one", "c:1", "d:1", "a:two", "a:1"]);
+        assert_eq!(keys.len(), 3, "not those of a mapping that matches first");
         let taken = keys.take(9, |key| key.starts_with(b"a"));
-        assert_eq!(taken, ["a:1", "a:2"], "in the order in which they came");
+        assert_eq!(taken, ["a:one", "a:two"], "in the order in which they came");
         assert_eq!(keys.len(), 3, "none has arrived");
         keys.give_back(&taken);
-        assert_eq!(keys.take(2, |_| true), ["b:1", "a:1"], "what failed waits behind the others");
-        assert_eq!(written(&[]).take(9, |_| true), Vec::<Bytes>::new());
+        assert_eq!(keys.take(2, |_| true), ["b:1", "a:one"], "what failed waits behind the others");
+        assert_eq!(written(&[("a:{x}", false)]).take(9, |_| true), Vec::<Bytes>::new());
     }
 
     #[test]
     fn what_changes_while_it_is_brought_or_a_moment_later_is_brought_again() {
-        let (keys, key) = (written(&["a:{x}"]), Bytes::from("a:1"));
+        let (keys, key) = (written(&[("a:{x}", true)]), Bytes::from("a:1"));
         let at = Tick::from_ms(1000);
         keys.changed(b"a:1");
         assert_eq!(keys.len(), 0, "what nobody brings is no matter");
@@ -262,7 +273,7 @@ mod tests {
 
     #[test]
     fn what_is_forgotten_is_not_brought() {
-        let keys = written(&["a:{x}"]);
+        let keys = written(&[("a:{x}", true)]);
         note(&keys, &["a:1", "a:2"]);
         assert_eq!(keys.forget(|key| key == b"a:1"), 1);
         assert_eq!((keys.len(), keys.take(9, |_| true)), (1, vec![Bytes::from("a:2")]));
@@ -270,7 +281,7 @@ mod tests {
 
     #[test]
     fn that_too_many_were_written_is_said_once_of_their_mapping() {
-        let keys = written(&["a:{x}", "b:{x}"]);
+        let keys = written(&[("a:{x}", true), ("b:{x}", true)]);
         (0..=MOST).for_each(|at| keys.note(&Bytes::from(format!("a:{at}"))));
         let [a, b] = [0, 1].map(MappingId::new);
         assert_eq!((keys.len(), keys.take_lost(&[b])), (MOST, false));

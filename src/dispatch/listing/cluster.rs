@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 
 use super::scans::Place;
-use super::{Wish, is_owned, page as encoded};
+use super::{Wish, is_hidden, page as encoded};
 use crate::command::{Request, slot_of};
 use crate::dispatch::spread::by_node::ByNode;
 use crate::dispatch::spread::joint::join;
@@ -44,7 +44,7 @@ impl Desk {
 
     /// The page of these keys, behind which the scan stands there.
     fn page(&self, next: Option<Place>, cursor: u64, keys: &[Bytes]) -> Bytes {
-        let kept: Vec<Bytes> = keys.iter().filter(|bulk| !is_owned(&self.router, bulk)).cloned().collect();
+        let kept: Vec<Bytes> = keys.iter().filter(|bulk| !is_hidden(&self.router, bulk)).cloned().collect();
         encoded(next.map_or(0, |place| self.owned.scans.keep(place, cursor)), &kept)
     }
 

@@ -7,6 +7,7 @@
 mod cluster;
 pub mod scans;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -129,7 +130,8 @@ pub(super) fn keys(services: &Services, session: &mut Session, request: &Request
         if !room.takes(length, length) {
             return Ok(error_reply(errors::limits::REPLY_TOO_LONG));
         }
-        let theirs: Vec<Bytes> = theirs.into_iter().filter(|bulk| !is_owned(&ours.router, bulk)).collect();
+        let is_shown = |bulk: &Bytes| !is_hidden(&ours.router, bulk) && !found.on_both_sides.contains(bulk);
+        let theirs: Vec<Bytes> = theirs.into_iter().filter(is_shown).collect();
         let mut all = Pieces::default();
         encode::array(all.tail(), theirs.len() + found.count);
         theirs.iter().for_each(|bulk| all.tail().put_slice(bulk));
@@ -171,12 +173,18 @@ impl Theirs {
 struct Found {
     count: usize,
     bulks: Pieces,
+    /// Those that the upstream may have, too, and list.
+    on_both_sides: HashSet<Bytes>,
 }
 
 impl Found {
     /// Adds these keys; false when there is no room for them.
-    fn add<'k>(&mut self, keys: impl Iterator<Item = &'k [u8]>, room: &mut Room) -> bool {
+    fn add<'k>(&mut self, router: &Router, keys: impl Iterator<Item = &'k [u8]>, room: &mut Room) -> bool {
         for key in keys {
+            let may_be_theirs = router.modes.falls_back_somewhere() && router.falls_back(key).is_some();
+            if may_be_theirs && self.on_both_sides.insert(bulk(key)) && !room.takes(key.len(), size_of::<Bytes>()) {
+                return false;
+            }
             let before = self.bulks.tail().len();
             encode::bulk(self.bulks.tail(), key);
             self.count += 1;
@@ -194,7 +202,7 @@ async fn every_key(ours: &Ours, wish: &Wish, room: &mut Room) -> Result<Option<F
     let (snapshot, mut found) = (ours.owned.definitions.snapshot(), Found::default());
     for mapping in ours.mappings(wish, MappingId::default()) {
         if mapping.kind == Kind::Definition {
-            if !found.add(ours.chosen(wish, mapping.id, snapshot.keys(mapping.id)), room) {
+            if !found.add(&ours.router, ours.chosen(wish, mapping.id, snapshot.keys(mapping.id)), room) {
                 return Ok(None);
             }
             continue;
@@ -202,7 +210,7 @@ async fn every_key(ours: &Ours, wish: &Wish, room: &mut Room) -> Result<Option<F
         let mut after = Some(After::new());
         while let Some(place) = after {
             let (keys, next) = ours.owned.cache.page(mapping.id, &place, PAGE).await.map_err(|e| (mapping.id, e))?;
-            if !found.add(ours.chosen(wish, mapping.id, keys.iter().map(|key| &**key)), room) {
+            if !found.add(&ours.router, ours.chosen(wish, mapping.id, keys.iter().map(|key| &**key)), room) {
                 return Ok(None);
             }
             after = next;
@@ -309,7 +317,7 @@ fn upstream(services: &Services, session: &mut Session, request: &Request<'_>, c
         Ok(match reply::elements(&reply).as_deref() {
             Some([next, keys]) => match reply::elements(keys) {
                 Some(keys) => {
-                    let kept: Vec<&[u8]> = keys.into_iter().filter(|bulk| !is_owned(&router, bulk)).collect();
+                    let kept: Vec<&[u8]> = keys.into_iter().filter(|bulk| !is_hidden(&router, bulk)).collect();
                     let mut out = BytesMut::new();
                     encode::array(&mut out, 2);
                     out.put_slice(next);
@@ -328,8 +336,8 @@ fn submit(services: &Services, session: &mut Session, request: &Request<'_>) -> 
     services.lane(session).submit(run)
 }
 
-fn is_owned(router: &Router, bulk: &[u8]) -> bool {
-    decode::bulk(bulk).is_some_and(|key| router.owner(key).is_some())
+fn is_hidden(router: &Router, bulk: &[u8]) -> bool {
+    decode::bulk(bulk).is_some_and(|key| router.hides(key))
 }
 
 fn bulk(key: &[u8]) -> Bytes {

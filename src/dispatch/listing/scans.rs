@@ -10,12 +10,13 @@ use bytes::Bytes;
 
 use crate::cache::After;
 use crate::keys::MappingId;
+use crate::route::OWN_CURSOR;
 use crate::telemetry::clock::Tick;
 use crate::telemetry::metrics::OwnedMetrics;
 use crate::upstream::Tour;
 
-/// Set in our cursors: an upstream would need 2^52 keys to use it, and it is still exact as a floating-point number.
-pub(super) const OURS: u64 = 1 << 52;
+/// Set in our cursors.
+pub(super) const OURS: u64 = OWN_CURSOR;
 /// Cursors that are known; the oldest are forgotten.
 const MOST: usize = 10_000;
 /// How long a cursor is known, in milliseconds: servers know theirs for ever, and clients may take their time.

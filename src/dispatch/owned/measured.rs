@@ -75,7 +75,7 @@ impl Measured {
 impl Call<'_> {
     /// The same answer, whose time is measured until it can be given.
     #[cold]
-    pub(super) fn measured(&self, key: OwnedKey, verb: &Verb, reply: LaterReply) -> Flow {
+    pub(in crate::dispatch) fn measured(&self, key: OwnedKey, verb: &Verb, reply: LaterReply) -> Flow {
         let first = (key.mapping, Bytes::copy_from_slice(self.request.arg(key.at)));
         let measured = Measured::begin(&self.services.owned, self.session, &key.spec.name, first);
         let cause = if matches!(verb, Verb::Read(_) | Verb::Inspect(_)) { READ } else { WRITTEN };

@@ -86,9 +86,9 @@ impl Owned {
     }
 
     /// The mappings whose written keys are brought to the upstream.
-    pub fn mirrored(&self) -> Vec<MappingId> {
+    pub fn mirrored(&self) -> impl Iterator<Item = MappingId> {
         let mirrors = |mapping: &&Mapping| mapping.kind == Kind::Cache && mapping.config.mirror;
-        self.mappings.list.iter().filter(mirrors).map(|mapping| mapping.id).collect()
+        self.mappings.list.iter().filter(mirrors).map(|mapping| mapping.id)
     }
 
     /// The commands that give a key of the upstream the value that it has here. It ends there when its row does; how

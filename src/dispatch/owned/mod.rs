@@ -16,6 +16,7 @@ use std::sync::atomic::AtomicBool;
 use bytes::Bytes;
 use tokio::sync::Notify;
 
+use super::fallback::Settles;
 use super::listing::scans::Scans;
 use crate::cache::{Cache, Cause};
 use crate::clients::Registry;
@@ -44,6 +45,8 @@ pub struct Owned {
     pub cache: Cache,
     /// Reloads definitions.
     pub reloader: Arc<Reloader>,
+    /// Keys that are being settled, because they may still be the upstream's.
+    pub settles: Arc<Settles>,
     /// SCANs under way.
     pub scans: Scans,
     /// The store behind both.

@@ -60,7 +60,7 @@ impl Call<'_> {
     }
 
     /// Counts a read of a cached key that was not in memory.
-    pub(super) fn count_miss(&mut self, mapping: MappingId, key: &[u8]) {
+    pub(in crate::dispatch) fn count_miss(&mut self, mapping: MappingId, key: &[u8]) {
         self.session.tally.add(RouteLabel::Cache, Outcome::Miss, 1);
         self.services.owned.counts[mapping.index()].missed();
         let now = self.session.now;
@@ -101,7 +101,7 @@ struct Reading {
     renews: bool,
 }
 
-pub(super) const fn outcome(is_there: bool) -> Outcome {
+pub(in crate::dispatch) const fn outcome(is_there: bool) -> Outcome {
     if is_there { Outcome::Hit } else { Outcome::Absent }
 }
 

@@ -29,7 +29,7 @@ use crate::upstream::{Broken, Ticket};
 
 /// One key's part of the answer.
 #[derive(Clone)]
-enum Part {
+pub(in crate::dispatch) enum Part {
     /// The next element of the upstream's reply.
     Upstream,
     /// There is no such key.
@@ -40,7 +40,7 @@ enum Part {
 
 impl Part {
     /// What the record of a key means to the command.
-    fn of(record: Option<&Record>, split: Split) -> Self {
+    pub(in crate::dispatch) fn of(record: Option<&Record>, split: Split) -> Self {
         record.map_or(Self::Absent, |record| {
             let string = record.encoded_string().filter(|_| split == Split::Values);
             Self::There(Bytes::copy_from_slice(string.unwrap_or_default()))
@@ -54,13 +54,13 @@ impl Part {
 }
 
 /// A part that is still to come, of a key of this mapping.
-struct Coming {
-    mapping: MappingId,
-    part: Pin<Box<dyn Future<Output = Result<Part, StoreError>>>>,
+pub(in crate::dispatch) struct Coming {
+    pub(in crate::dispatch) mapping: MappingId,
+    pub(in crate::dispatch) part: Pin<Box<dyn Future<Output = Result<Part, StoreError>>>>,
 }
 
 /// One key of the command, when everything has been begun.
-enum Begun {
+pub(in crate::dispatch) enum Begun {
     Now(Part),
     Later(Coming),
 }
@@ -83,6 +83,7 @@ impl Call<'_> {
             proto: self.session.proto(),
             room,
             theirs: self.ask_upstream(keys),
+            removed: keys.removed,
         };
         let waits = joining.theirs.is_some() || begun.iter().any(|begun| matches!(begun, Begun::Later(_)));
         let reply = Box::pin(joining.joined(begun));
@@ -103,9 +104,13 @@ impl Call<'_> {
     fn begin_all(&mut self, keys: &SplitKeys, room: &mut Room) -> Option<Vec<Begun>> {
         let (snapshot, mut begun) = (self.services.owned.definitions.snapshot(), Vec::with_capacity(keys.keys.len()));
         let mut asker = None;
+        let falls_back = self.services.router.modes.falls_back_somewhere() && keys.split != Split::Remove;
         for key in &keys.keys {
             let text = self.request.arg(key.at);
             let one = match key.holder {
+                _ if falls_back && self.services.router.falls_back(text).is_some() => {
+                    self.look_up_on_both_sides(&snapshot, key, keys.split)
+                }
                 Holder::Upstream => Begun::Now(Part::Upstream),
                 Holder::Definitions(mapping) => Begun::Now(self.defined(&snapshot, mapping, text, keys.split)),
                 Holder::Cache(mapping) if keys.split == Split::Remove => self.remove(mapping, text),
@@ -121,13 +126,25 @@ impl Call<'_> {
         Some(begun)
     }
 
-    fn defined(&mut self, snapshot: &Snapshot, mapping: MappingId, key: &[u8], split: Split) -> Part {
+    pub(in crate::dispatch) fn defined(
+        &mut self,
+        snapshot: &Snapshot,
+        mapping: MappingId,
+        key: &[u8],
+        split: Split,
+    ) -> Part {
         let record = snapshot.get(mapping, key);
         self.session.tally.add(RouteLabel::Definition, outcome(record.is_some()), 1);
         Part::of(record, split)
     }
 
-    fn look_up(&mut self, mapping: MappingId, key: &[u8], split: Split, asker: &mut Option<Asker>) -> Begun {
+    pub(in crate::dispatch) fn look_up(
+        &mut self,
+        mapping: MappingId,
+        key: &[u8],
+        split: Split,
+        asker: &mut Option<Asker>,
+    ) -> Begun {
         let (services, now) = (self.services, self.session.now);
         let owned = &services.owned;
         let Some(entry) = owned.cache.get(mapping, key, now) else {
@@ -183,6 +200,7 @@ struct Joining {
     proto: Proto,
     room: Room,
     theirs: Option<Theirs>,
+    removed: i64,
 }
 
 /// The upstream's part.
@@ -214,7 +232,7 @@ impl Joining {
         };
         let mut reply = match self.split {
             Split::Values => join_values(parts, upstream, self.proto),
-            Split::Remove | Split::Exists | Split::Touch => join_counts(&parts, upstream),
+            Split::Remove | Split::Exists | Split::Touch => join_counts(&parts, upstream, self.removed),
         };
         // What has changed since one part was read is told behind the whole.
         reply.append(pushes);
@@ -250,7 +268,7 @@ impl Joining {
 }
 
 /// The sum of what both sides counted; the upstream's error if it has one.
-fn join_counts(parts: &[Part], upstream: Option<Pieces>) -> Pieces {
+fn join_counts(parts: &[Part], upstream: Option<Pieces>, removed: i64) -> Pieces {
     let counted = match upstream.map(Pieces::whole) {
         None => 0,
         Some(reply) => match decode::integer(&reply) {
@@ -260,7 +278,7 @@ fn join_counts(parts: &[Part], upstream: Option<Pieces>) -> Pieces {
     };
     let ours = parts.iter().filter(|part| matches!(part, Part::There(_))).count() as i64;
     let mut out = BytesMut::new();
-    encode::int(&mut out, counted + ours);
+    encode::int(&mut out, counted + ours + removed);
     out.into()
 }
 
@@ -313,8 +331,8 @@ mod tests {
     #[test]
     fn counts_of_both_sides_are_added_up() {
         let parts = [Part::Upstream, there(b""), Part::Absent, there(b"$1\r\nb\r\n")];
-        assert_eq!(&join_counts(&parts, upstream(b":3\r\n")).whole()[..], b":5\r\n");
-        assert_eq!(&join_counts(&parts, None).whole()[..], b":2\r\n");
-        assert_eq!(&join_counts(&parts, upstream(b"-NOPERM x\r\n")).whole()[..], b"-NOPERM x\r\n");
+        assert_eq!(&join_counts(&parts, upstream(b":3\r\n"), 1).whole()[..], b":6\r\n");
+        assert_eq!(&join_counts(&parts, None, 0).whole()[..], b":2\r\n");
+        assert_eq!(&join_counts(&parts, upstream(b"-NOPERM x\r\n"), 0).whole()[..], b"-NOPERM x\r\n");
     }
 }

@@ -63,6 +63,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             Exclusive::Far(request) => self.reach(&request).await?,
             Exclusive::Opted(request) => self.opted(&request).await?,
             Exclusive::Held(request) => self.hold(&request).await?,
+            Exclusive::Fallback(request, route) => self.settle_keys(&request, *route).await?,
             Exclusive::Reset => unless(killed, self.reset()).await?,
             Exclusive::Transaction(request, route) => self.in_transaction(&request, route).await?,
             Exclusive::Ended => {}

@@ -20,6 +20,7 @@ mod dedicated;
 mod everywhere;
 mod exclusive;
 mod explain;
+mod fallback;
 mod heard;
 mod intake;
 mod modes;

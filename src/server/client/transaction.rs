@@ -20,6 +20,8 @@ enum Stands {
     Within,
     /// The client only watches, and sends it as usual.
     Beside,
+    /// It is one of its commands when its keys are settled.
+    Settles,
     /// The transaction is over with it.
     Ends,
 }
@@ -31,6 +33,8 @@ impl Stands {
             Route::Local(Local::Quit | Local::Reset, spec) if spec.accepts(request.len()) => Self::Ends,
             Route::Attack => Self::Ends,
             Route::Held => Self::Beside,
+            Route::Fallback(_) if takes_all => Self::Settles,
+            Route::Fallback(_) => Self::Beside,
             Route::Transaction(..) => Self::Within,
             _ if takes_all => Self::Within,
             _ => Self::Beside,
@@ -48,6 +52,12 @@ fn paid(services: &Services, session: &mut Session, takes_all: bool, route: Rout
         refused @ Route::Refused(_) => (refused, Stands::Beside),
         route => (route, stands),
     }
+}
+
+/// The client is served alone until the keys of a request are settled.
+fn settles(request: OwnedRequest, route: Route) -> Next {
+    let route = if let Route::Fallback(route) = route { route } else { Box::new(route) };
+    Next::Exclusive(Exclusive::Fallback(request, route))
 }
 
 /// True for a request about which the upstream must be asked before it is queued.
@@ -71,6 +81,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
                 self.take_within(length, route, is_skipped)
             }
             Stands::Beside => self.take_routed(length, route),
+            Stands::Settles => {
+                self.send_batch();
+                let copy = OwnedRequest::copy(&Request::new(&self.connection.incoming[..length], self.scanner.spans()));
+                self.connection.incoming.advance(length);
+                settles(copy, route)
+            }
             Stands::Ends => {
                 self.send_batch();
                 self.forget_transaction();
@@ -95,6 +111,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
                 self.answer_inline(&request, route)
             }
             Stands::Beside => self.answer_inline(&request, route),
+            Stands::Settles => settles(request, route),
             Stands::Within => {
                 self.begin_reply(&route, request.view().len());
                 if asks_first(&route) || self.services.upstream.is_cluster() {
@@ -113,7 +130,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     fn must_settle(&mut self, stands: &Stands) -> bool {
         let own = match stands {
             Stands::Within => true,
-            Stands::Beside => false,
+            Stands::Beside | Stands::Settles => false,
             Stands::Ends => return false,
         };
         let is_settled = self.connection.replies.is_settled() && self.batch.length() == 0;

@@ -171,7 +171,7 @@ impl Collector for MappingSeries {
         let (all, cached) = (grouped(&shown, |_| true), grouped(&shown, |(_, is_cached)| *is_cached));
         let mut series = Series { encoder, shown: &all };
         series.gauge("mapping_entries", "Keys of the mapping in memory, absent ones included.", |m| m.room()[0])?;
-        let help = "1 for the mode that the mapping is in (off, shadow or on), 0 for the others.";
+        let help = "1 for the mode that the mapping is in (off, shadow, fallback or on), 0 for the others.";
         series.family("mapping_mode", help, modes)?;
         let help = "For so many of a hundred keys the mapping's mode holds; the others pass through.";
         series.gauge("mapping_percent", help, |mapping| mapping.mode().1)?;

@@ -13,6 +13,7 @@ mod commands;
 mod consistency;
 mod definitions;
 mod durations;
+mod fallback;
 mod journal;
 mod labels;
 mod limits;
@@ -47,6 +48,7 @@ pub use commands::{Commands, RouteLabel, Tally};
 pub use consistency::{ConsistencyMetrics, MINUTES};
 pub use definitions::DefinitionMetrics;
 pub use durations::Durations;
+pub use fallback::{FallbackMetrics, FellBack};
 pub use journal::JournalMetrics;
 pub use labels::{Outcome, ReasonLabel};
 pub use limits::LimitMetrics;
@@ -76,6 +78,7 @@ pub struct Metrics {
     pub owned: Arc<OwnedMetrics>,
     pub mappings: Arc<MappingMetrics>,
     pub shadow: Arc<ShadowMetrics>,
+    pub fallback: Arc<FallbackMetrics>,
     pub definitions: Arc<DefinitionMetrics>,
     pub cache: Arc<CacheMetrics>,
     pub write_behind: Arc<WriteBehindMetrics>,
@@ -101,6 +104,7 @@ impl Default for Metrics {
             owned: Arc::new(OwnedMetrics::register(&mut r)),
             mappings: Arc::new(MappingMetrics::register(&mut r)),
             shadow: Arc::new(ShadowMetrics::register(&mut r)),
+            fallback: Arc::new(FallbackMetrics::register(&mut r)),
             definitions: Arc::new(DefinitionMetrics::register(&mut r)),
             cache: Arc::new(CacheMetrics::register(&mut r, traces.clone())),
             write_behind: Arc::new(WriteBehindMetrics::register(&mut r, audit.clone())),
@@ -124,6 +128,7 @@ impl Metrics {
             self.owned.forget(&gone);
             self.cache.forget(&gone);
             self.shadow.forget(&gone);
+            self.fallback.forget(&gone);
             self.write_behind.forget(&gone);
         }
     }

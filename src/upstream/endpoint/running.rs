@@ -36,12 +36,32 @@ struct Unsettled {
 pub(super) struct Running(Mutex<Option<Unsettled>>);
 
 impl Endpoint {
+    /// Whether it has a key, in the database of `upstream.url`.
+    ///
+    /// # Errors
+    /// Why it does not say so.
+    pub async fn has_key(&self, key: &[u8]) -> Result<bool, String> {
+        if self.is_several_as_one() {
+            return Err("a cluster is not asked for single keys by the sidecar itself".to_owned());
+        }
+        let target = self.location.target().map_err(|error| error.to_string())?;
+        let mut connection = open(&target, self.settings.connect_timeout).await?;
+        let mut both = Pipeline::new();
+        both.cmd("SELECT").arg(self.first_database()).ignore();
+        both.cmd("EXISTS").arg(key);
+        let asked = async { both.query_async::<Vec<i64>>(&mut connection).await.map_err(|error| error.to_string()) };
+        Ok(in_time(PATIENCE, asked).await?.contains(&1))
+    }
+
     /// Runs each of these transactions, in this order: MULTI, its commands, EXEC. What came of each of them.
     ///
     /// # Errors
     /// Why it is not known what came of them; any may have been run, or be run before [`Endpoint::settle`] has said
     /// that nothing is.
     pub async fn run_transactions(&self, transactions: &[Transaction]) -> Result<Vec<Result<(), String>>, String> {
+        if self.is_several_as_one() {
+            return Err("a cluster is not written to by the sidecar itself".to_owned());
+        }
         if self.paused().is_some() {
             return Err("commands for the upstream are held back (HEARTHSIDE PAUSE)".to_owned());
         }

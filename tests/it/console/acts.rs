@@ -7,11 +7,12 @@ use crate::support::until;
 use crate::support::warnings;
 
 /// Everything that changes something, or shows what keys hold.
-const GUARDED: [(&str, &str); 9] = [
+const GUARDED: [(&str, &str); 10] = [
     ("POST", "/api/forget?key=player:1:session"),
     ("POST", "/api/reload"),
     ("POST", "/api/pause?ms=60000"),
     ("POST", "/api/resume"),
+    ("POST", "/api/mode?mapping=ALL&mode=off"),
     ("POST", "/api/triggers"),
     ("POST", "/api/compare?key=player:1:session"),
     ("GET", "/api/candidates"),

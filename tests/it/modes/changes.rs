@@ -5,6 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::place::{NOTES, Place};
+use crate::support::admin::metric;
 use crate::support::until;
 use crate::support::warnings;
 use crate::support::wire::{Wire, line};
@@ -167,4 +168,44 @@ fn under_load_no_reply_is_an_error() {
         stop.store(true, SeqCst);
         clients.into_iter().for_each(|client| client.join().expect("a client without an error"));
     });
+}
+
+#[test]
+fn a_scan_that_began_here_does_not_go_on_at_the_upstream() {
+    let place = Place::new();
+    let sidecar = place.builder("").start();
+    let mut wire = sidecar.wire();
+    let mut scan = |cursor: &str| {
+        let told = wire.ask(&format!("SCAN {cursor} COUNT 1000"));
+        (told.split("\r\n").nth(2).expect("a cursor").to_owned(), told)
+    };
+    let (mut cursor, _) = scan("0");
+    sidecar.wire().ask("HEARTHSIDE MODE ALL off");
+    place.redis.wire().ask("SET plain 1");
+    let mut seen = String::new();
+    while cursor != "0" {
+        let (next, told) = scan(&cursor);
+        (cursor, seen) = (next, seen + &told);
+    }
+    assert!(seen.contains("plain"), "the upstream's own iteration is not left out: {seen}");
+}
+
+#[test]
+fn a_deferred_write_that_rests_is_waited_for() {
+    let place = Place::new();
+    let sidecar = place
+        .builder("")
+        .set("JOURNAL__FLUSH_INTERVAL", "10ms")
+        .set("STORE__QUERY_TIMEOUT", "200ms")
+        .expect(&[warnings::OTHER_MODE, warnings::DEFERRED_WAIT])
+        .start();
+    let (mut lock, mut wire) = (place.session(), sidecar.wire());
+    lock.run("BEGIN; UPDATE notes SET text = 'locked' WHERE id = 1;");
+    assert_eq!(wire.ask("HSET note:1 seen 7"), ":0\r\n");
+    let refused = "hearthside_flushes_total{outcome=\"error\"}";
+    until("the store has not taken it", || metric(&sidecar, refused) > 0.0);
+    let told = wire.ask(&format!("HEARTHSIDE MODE {NOTES} off"));
+    assert!(told.contains("the store has not ended within 2 s"), "{told}");
+    lock.run("COMMIT;");
+    until("it is saved", || place.sql("SELECT seen FROM notes WHERE id = 1") == "7");
 }

@@ -4,9 +4,10 @@ use hearthside::resp::reply::elements;
 
 use super::place::{NOTES, Place, config};
 use crate::operations::reload::reload;
-use crate::support::admin::{metric, request};
+use crate::support::admin::{metric, request, request_with};
 use crate::support::sidecar::Sidecar;
 use crate::support::until;
+use crate::support::warnings;
 use crate::support::wire::Wire;
 
 /// The names and values of one mapping's mode.
@@ -17,7 +18,7 @@ fn facts(wire: &mut Wire, request: &str) -> Vec<String> {
 }
 
 fn shows(sidecar: &Sidecar, mode: &str, percent: f64) -> bool {
-    let modes = ["off", "shadow", "on"];
+    let modes = ["off", "shadow", "fallback", "on"];
     let of = |mode| metric(sidecar, &format!("hearthside_mapping_mode{{mapping=\"{NOTES}\",mode=\"{mode}\"}}"));
     modes.iter().all(|name| of(*name) == f64::from(u8::from(*name == mode)))
         && metric(sidecar, &format!("hearthside_mapping_percent{{mapping=\"{NOTES}\"}}")) == percent
@@ -106,4 +107,38 @@ fn only_who_may_administer_changes_modes() {
     until("it is in the audit log", || lines().contains(&told));
     assert_eq!(lines().matches("HEARTHSIDE MODE").count(), 2, "what is only looked at is not: {}", lines());
     assert!(lines().contains(refused), "{}", lines());
+}
+
+#[test]
+fn the_command_line_lists_and_changes_modes() {
+    let (place, folder) = (Place::new(), tempfile::tempdir().expect("a folder"));
+    let token = folder.path().join("token").display().to_string();
+    std::fs::write(&token, "a-token-of-sixteen").expect("written");
+    let sidecar = place.builder("").set("ADMIN__TOKEN_FILE", &token).expect(&[warnings::ADMIN_REFUSED]).start_guarded();
+    let listen = format!("127.0.0.1:{}", sidecar.logged_port("admin port").expect("an admin port"));
+    let run = |arguments: &[&str]| {
+        let builder = Sidecar::builder().set("ADMIN__LISTEN", &listen).set("ADMIN__TOKEN_FILE", &token);
+        let output = builder.execute(&[&["mode"], arguments].concat());
+        (output.status.code(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
+    };
+    let (code, told) = run(&[]);
+    let line = told.lines().find(|line| line.starts_with(NOTES)).unwrap_or_default();
+    let words: Vec<&str> = line.split_whitespace().take(3).collect();
+    assert!(code == Some(0) && words == [NOTES, "on", "100"], "{told}");
+    let (code, told) = run(&[NOTES, "fallback", "50"]);
+    assert!(code == Some(0) && told.contains("mode: fallback\n") && told.contains("percent: 50\n"), "{told}");
+    assert!(sidecar.wire().ask("HEARTHSIDE STATUS").contains(&format!("{NOTES}: fallback 50 %")));
+    for (arguments, code, why) in [
+        (&["note:{id}", "off"][..], 1, "no mapping has the key pattern 'note:{id}'"),
+        (&["ALL", "out"], 1, "HEARTHSIDE MODE <mapping or ALL>"),
+        (&["ALL"], 2, "MODE"),
+        (&["ALL", "on", "101"], 2, "101"),
+    ] {
+        let (was, told) = run(arguments);
+        assert!(was == Some(code) && told.contains(why), "{arguments:?}: {was:?} {told}");
+    }
+    assert_eq!(request(&sidecar, "POST", "/api/mode?mapping=ALL&mode=off").0, 401);
+    let shown = "Authorization: Bearer a-token-of-sixteen\r\n";
+    let (status, told) = request_with(&sidecar, "POST", "/api/mode?mapping=ALL&mode=on&percent=100", shown);
+    assert!(status == 200 && told.contains("\"mode\":\"on\",\"percent\":100"), "{told}");
 }

@@ -1,0 +1,276 @@
+//! Settles keys that may still be the upstream's, before a request that may change them is answered: afterwards the
+//! store has what the upstream had, and the upstream has nothing that could come back.
+//!
+//! Invariants:
+//! - what the upstream has of a key is removed there only when the store has it, or when the client wants it gone;
+//! - one at a time settles a key of this sidecar, and what it writes has queued when its turn ends.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::settles::{OfMapping, Turn};
+use super::theirs::{Theirs, Value};
+use crate::cache::By;
+use crate::command::{OwnedRequest, Request};
+use crate::config::{MappingConfig, WriteMode};
+use crate::dispatch::owned::write::refusal;
+use crate::dispatch::{Owned, Services};
+use crate::errors::fallback as errors;
+use crate::mapping::{Kind, Mapping};
+use crate::quota::Asker;
+use crate::record::{Record, TtlChange, Verb, Write};
+use crate::resp::decode;
+use crate::route::{Holder, OwnedKey, Route, Router, Split, SplitKey, SplitKeys};
+use crate::session::Session;
+use crate::telemetry::clock::Tick;
+use crate::telemetry::metrics::{FallbackMetrics, FellBack};
+
+/// Settles the keys of one request.
+pub struct Settling {
+    owned: Arc<Owned>,
+    router: Arc<Router>,
+    theirs: Theirs,
+    metrics: Arc<FallbackMetrics>,
+    by: By,
+    /// It is of a transaction: whatever it names is to be in the store.
+    is_of_transaction: bool,
+}
+
+/// Who answers a request whose keys are settled. While this is kept, nobody else settles them.
+#[derive(Debug)]
+pub struct Settled {
+    /// The upstream does: it alone has the key, and keeps it.
+    pub passes: bool,
+    /// So many keys that the store has not were removed at the upstream.
+    pub removed: i64,
+    _turns: Vec<Turn>,
+}
+
+/// A mapping, one of its keys, and the command on it.
+#[derive(Clone, Copy)]
+struct Subject<'s> {
+    mapping: &'s Mapping,
+    key: &'s Bytes,
+    request: &'s Request<'s>,
+}
+
+impl Services {
+    /// Who settles the keys of a request of this client.
+    #[must_use]
+    pub fn settling(&self, session: &Session, is_of_transaction: bool) -> Settling {
+        Settling {
+            owned: self.owned.clone(),
+            router: self.router.clone(),
+            theirs: Theirs::of_sidecar(self, session),
+            metrics: self.metrics.fallback.clone(),
+            by: session.writer(session.spec.map_or("", |spec| &spec.name)),
+            is_of_transaction,
+        }
+    }
+}
+
+impl Subject<'_> {
+    const fn config(&self) -> &MappingConfig {
+        &self.mapping.config
+    }
+
+    fn pattern(&self) -> &str {
+        self.mapping.pattern.text()
+    }
+
+    /// True when commands write values of the mapping to the store.
+    const fn is_brought(&self) -> bool {
+        matches!(self.config().write, WriteMode::Through | WriteMode::Deferred)
+    }
+
+    fn misfit(&self, why: &str) -> String {
+        errors::does_not_fit(&self.request.name(), self.key, self.pattern(), why)
+    }
+
+    fn unbrought(&self) -> String {
+        errors::only_upstream_has(&self.request.name(), self.key, self.pattern())
+    }
+}
+
+impl Settling {
+    /// Settles them, in the order of their names, so that two never wait for each other.
+    ///
+    /// # Errors
+    /// The error for the client; nothing was done of its command.
+    pub async fn run(&self, request: &OwnedRequest, route: &Route) -> Result<Settled, String> {
+        let mut keys = self.keys(request, route);
+        keys.sort_by(|(_, a), (_, b)| a.cmp(b));
+        keys.dedup();
+        let mut turns = Vec::with_capacity(keys.len());
+        for (mapping, key) in &keys {
+            turns.push(self.owned.settles.turn(key, self.router.pattern(*mapping)).await);
+        }
+        let mut settled = Settled { passes: false, removed: 0, _turns: turns };
+        let view = request.view();
+        if matches!(route, Route::Split(SplitKeys { split: Split::Remove, keys, .. }) if has_definition(keys)) {
+            // All of it is refused.
+            return Ok(settled);
+        }
+        for (mapping, key) in &keys {
+            let subject = Subject { mapping: &self.owned.mappings.list[mapping.index()], key, request: &view };
+            match route {
+                _ if self.is_of_transaction => self.before_queueing(subject, route).await?,
+                Route::Cached(key, Verb::Write(verb)) => {
+                    if refusal(subject.mapping, &view, *key, *verb).is_none()
+                        && let Ok(write) = (verb.parse)(&view, key.spec)
+                    {
+                        self.before_write(subject, &write, verb.deletes).await?;
+                    }
+                }
+                Route::Cached(key, Verb::Expire(_)) => settled.passes = self.before_expiry(subject, *key).await?,
+                Route::Split(_) => settled.removed += self.remove(subject).await?,
+                _ => {}
+            }
+        }
+        Ok(settled)
+    }
+
+    /// The keys of a request that may still be the upstream's.
+    fn keys(&self, request: &OwnedRequest, route: &Route) -> Vec<OfMapping> {
+        let view = request.view();
+        let places: Vec<usize> = match route {
+            Route::Split(keys) => keys.keys.iter().map(|key| key.at).collect(),
+            Route::Transaction(..) => (1..view.len()).collect(),
+            other => other.owned_key().map(|key| key.at).into_iter().collect(),
+        };
+        let of_mapping = |at| Some((self.router.falls_back(view.arg(at))?, request.key(at)));
+        places.into_iter().filter_map(of_mapping).collect()
+    }
+
+    fn count(&self, subject: Subject<'_>, outcome: FellBack) {
+        self.metrics.looked(subject.pattern(), outcome);
+    }
+
+    /// True when the store has the key: as memory knows it, or past that.
+    async fn is_in_store(&self, subject: Subject<'_>) -> Result<bool, String> {
+        let (id, key) = (subject.mapping.id, subject.key);
+        let known = self.owned.cache.load(id, key, &mut Asker::new(None, Tick::now())).await;
+        let known = known.map_err(|error| self.owned.load_error(id, &error))?;
+        if known.record.is_some() {
+            return Ok(true);
+        }
+        let again = self.owned.look_again(id, key).await.map_err(|error| self.owned.load_error(id, &error))?;
+        Ok(again.record.is_some())
+    }
+
+    async fn does_upstream_have(&self, subject: Subject<'_>) -> Result<bool, String> {
+        let told = self.theirs.ask(&[b"EXISTS", subject.key], subject.key, true).await;
+        let told = told.map_err(|why| errors::needs_upstream(subject.pattern(), &why))?;
+        Ok(decode::integer(&told) != Some(0))
+    }
+
+    /// Removes what the upstream has of a key; how many keys those were.
+    async fn take_away(&self, subject: Subject<'_>) -> Result<i64, String> {
+        let told = self.theirs.ask(&[b"UNLINK", subject.key], subject.key, false).await;
+        let told = told.map_err(|why| errors::needs_upstream(subject.pattern(), &why))?;
+        Ok(decode::integer(&told).unwrap_or_default())
+    }
+
+    /// Brings a key into the store, if only the upstream has it. True if the store had it before.
+    async fn bring(&self, subject: Subject<'_>) -> Result<bool, String> {
+        if self.is_in_store(subject).await? {
+            self.count(subject, FellBack::Store);
+            return Ok(true);
+        }
+        let config = subject.config();
+        let value = self.theirs.value(config.shape, subject.key).await;
+        let brought = match value.map_err(|why| errors::needs_upstream(subject.pattern(), &why))? {
+            Value::Nothing => {
+                self.count(subject, FellBack::Neither);
+                return Ok(false);
+            }
+            _ if !subject.is_brought() => Err(subject.unbrought()),
+            Value::OtherType => {
+                Err(subject.misfit(&format!("its value is no {}, as keys of the mapping are", config.shape.name())))
+            }
+            Value::Whole(_, Some(_)) if config.expires_column.is_none() => {
+                Err(subject.misfit("it has a TTL, and the mapping has no expires_column that would keep it"))
+            }
+            Value::Whole(record, left) => self.insert(subject, &record, left).await,
+        };
+        self.count(subject, if brought.is_ok() { FellBack::Brought } else { FellBack::Refused });
+        brought.map(|()| false)
+    }
+
+    /// Writes the value into the store, where nothing of it is written over.
+    async fn insert(&self, subject: Subject<'_>, record: &Record, left: Option<i64>) -> Result<(), String> {
+        let life = left.map_or(TtlChange::Persist, TtlChange::Left);
+        let write = Write::of_record(record, life);
+        let written = self.owned.cache.insert(subject.mapping.id, subject.key, &write, self.by.clone()).await;
+        match written {
+            Ok(_) => Ok(()),
+            Err(error) => Err(subject.misfit(&self.owned.write_error(subject.mapping.id, &error))),
+        }
+    }
+
+    /// Before a write of a cached key that its mapping takes.
+    async fn before_write(&self, subject: Subject<'_>, write: &Write, deletes: bool) -> Result<(), String> {
+        if subject.config().write == WriteMode::Fill {
+            let replaces = write.overwrites() || deletes;
+            if !replaces && !self.is_in_store(subject).await? && self.does_upstream_have(subject).await? {
+                self.count(subject, FellBack::Refused);
+                return Err(subject.unbrought());
+            }
+            return self.take_away(subject).await.map(|_| ());
+        }
+        let was_there = self.bring(subject).await?;
+        let taken = self.take_away(subject).await;
+        // What the upstream has is older, and is taken away before the key may end.
+        let ends = deletes || write.only_removes() || write.life != TtlChange::Keep;
+        if was_there && !ends { Ok(()) } else { taken.map(|_| ()) }
+    }
+
+    /// Before a change of when a key expires. True when the upstream is to change it: the key stays there.
+    async fn before_expiry(&self, subject: Subject<'_>, key: OwnedKey) -> Result<bool, String> {
+        let gives_value = key.spec.name == "getex";
+        if subject.is_brought() && subject.mapping.expires_rows(gives_value) {
+            self.bring(subject).await?;
+            return self.take_away(subject).await.map(|_| false);
+        }
+        let is_theirs = !self.is_in_store(subject).await? && self.does_upstream_have(subject).await?;
+        self.count(subject, if is_theirs { FellBack::Upstream } else { FellBack::Store });
+        Ok(is_theirs)
+    }
+
+    /// Removes a key at the upstream; 1 if only the upstream had it.
+    async fn remove(&self, subject: Subject<'_>) -> Result<i64, String> {
+        let was_there = self.is_in_store(subject).await?;
+        let removed = self.take_away(subject).await?;
+        self.count(subject, if was_there { FellBack::Store } else { outcome(removed) });
+        Ok(if was_there { 0 } else { removed })
+    }
+
+    /// Before a key is queued or watched: what is asked of it later is asked of the store alone.
+    async fn before_queueing(&self, subject: Subject<'_>, route: &Route) -> Result<(), String> {
+        if subject.mapping.kind == Kind::Definition {
+            let snapshot = self.owned.definitions.snapshot();
+            let is_there = snapshot.get(subject.mapping.id, subject.key).is_some();
+            if !is_there && self.does_upstream_have(subject).await? {
+                self.count(subject, FellBack::Refused);
+                return Err(subject.unbrought());
+            }
+            return Ok(());
+        }
+        let was_there = self.bring(subject).await?;
+        let only_looks = match route {
+            Route::Cached(_, verb) => matches!(verb, Verb::Read(_) | Verb::Inspect(_)),
+            Route::Split(keys) => keys.split != Split::Remove,
+            _ => true,
+        };
+        if was_there && only_looks { Ok(()) } else { self.take_away(subject).await.map(|_| ()) }
+    }
+}
+
+const fn outcome(removed: i64) -> FellBack {
+    if removed > 0 { FellBack::Upstream } else { FellBack::Neither }
+}
+
+fn has_definition(keys: &[SplitKey]) -> bool {
+    keys.iter().any(|key| matches!(key.holder, Holder::Definitions(_)))
+}
