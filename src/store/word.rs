@@ -2,8 +2,8 @@
 //! sidecar that is away from the feed does not hear them, and nobody tells it later.
 //!
 //! The feed brings the words of all sidecars to each of them in the same order, and the last one of a mapping is in
-//! force in the end. The one who says a word has obeyed it before the feed brings it back: what others have said before it,
-//! by that order, is not obeyed any more.
+//! force in the end. The one who says a word has obeyed it before the feed brings it back: what others have said before
+//! it, by that order, is not obeyed any more.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard};
