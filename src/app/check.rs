@@ -260,7 +260,7 @@ async fn ask_upstream(settings: &config::Upstream, mappings: &Mappings, faults: 
         Err(error) => return faults.add("upstream.url", format!("{} does not answer: {error}", topology.name())),
     }
     let hiding: Vec<&Mapping> = mappings.list.iter().filter(|mapping| hides(mapping)).collect();
-    match hidden(&topology, settings.connect_timeout, &hiding, COUNTING).await {
+    match hidden(&topology, settings.connect_timeout, (&mappings.keyspace, &hiding), COUNTING).await {
         Ok(counts) => {
             let concerned = hiding.iter().zip(counts).filter(|(_, hidden)| hidden.count > 0);
             concerned.for_each(|(mapping, hidden)| faults.doubt(format!("{}.key", mapping.config.path), words(hidden)));

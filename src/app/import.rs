@@ -54,7 +54,8 @@ pub async fn import(config: &Config, mappings: &Mappings, order: &ImportOrder) -
         compares_all: order.verify,
         forgets_ends: order.forget_ttl,
     };
-    let ends = Ends { topology: &topology, upstream: &settings.upstream, store: &store, plan: &plan };
+    let keyspace = &mappings.keyspace;
+    let ends = Ends { topology: &topology, upstream: &settings.upstream, keyspace, store: &store, plan: &plan };
     let (report, ended) = import::import(ends, wishes, stopped_by_signals()?).await;
     let (mut text, is_well) = (report.to_string(), report.is_well() && ended.is_ok());
     if let Err(trouble) = ended {

@@ -49,6 +49,8 @@ pub(super) enum Left {
     Unfinished,
     /// What was to be brought may still be applied there.
     Unsettled,
+    /// What was to be brought, of a mapping whose keys were taken from the upstream, is not all there yet.
+    Going,
 }
 
 impl Left {
@@ -70,6 +72,19 @@ impl Left {
                 "the upstream does not answer, and what was on its way there might come over what clients write: \
                  mappings with mirror = true stay as they were; ask again when it answers"
             }
+            Self::Going => {
+                "not everything that was written is at the upstream yet: mappings with mode = \"fallback\" stay as they \
+                 were; ask again, it goes on where it was"
+            }
+        }
+    }
+
+    /// True of a mapping that was in this mode and would give up keys: it stays in it.
+    pub(super) const fn keeps(self, mode: Mode) -> bool {
+        match self {
+            Self::Unsettled => true,
+            Self::Going => matches!(mode, Mode::Fallback),
+            _ => false,
         }
     }
 
@@ -108,6 +123,9 @@ impl Sidecar {
                 (ending().await, brought)
             }
         };
+        if !has_ended {
+            self.owned.settles.give_up(is_left);
+        }
         let has_lost = self.owned.cache.take_lost_written(&mirrored);
         if !mirrored.is_empty() {
             let settled = tokio::time::timeout(SETTLING, serving.upstream.settle()).await;
@@ -118,6 +136,7 @@ impl Sidecar {
         let is_written = unmirrored.iter().any(|id| list[id.index()].config.is_written());
         match brought {
             _ if !has_ended => Some(Left::Unfinished),
+            Err(_) if mirrored.iter().any(|id| before.setting(*id).mode == Mode::Fallback) => Some(Left::Going),
             Ok(Ok(_)) if has_lost => Some(Left::Unbrought),
             Ok(Ok(_)) if is_written => Some(Left::Unmirrored),
             Ok(Ok(_)) => (!unmirrored.is_empty()).then_some(Left::Old),

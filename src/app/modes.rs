@@ -145,11 +145,11 @@ impl Sidecar {
         let leave = Leave { before: &before, after: &settings, mappings: &cached, by_other: asked.by_other };
         let (left, untold) =
             tokio::join!(self.leave(serving, leave), self.tell_others_and_wait(asked.word, &before, &settings));
-        if left == Some(Left::Unsettled) {
-            for mapping in &mappings.list {
-                let (was, setting) = (before.setting(mapping.id), &mut settings[mapping.id.index()]);
-                let stays = is_brought(mapping, was.mode) && was.gives_up(*setting);
-                *setting = if stays { was } else { *setting };
+        for mapping in &mappings.list {
+            let (was, setting) = (before.setting(mapping.id), &mut settings[mapping.id.index()]);
+            let stays = left.is_some_and(|left| left.keeps(was.mode));
+            if stays && is_brought(mapping, was.mode) && was.gives_up(*setting) {
+                *setting = was;
             }
         }
         cached.iter().for_each(|mapping| self.owned.cache.forget_by_mode(*mapping));

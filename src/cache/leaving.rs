@@ -37,6 +37,11 @@ impl Cache {
         self.memory.written().want(mappings, is_noted);
     }
 
+    /// Notes that a key is not at the upstream as it is here.
+    pub fn note_written_key(&self, key: &Bytes) {
+        self.memory.written().note(key);
+    }
+
     /// Takes at most so many of the keys that were written and are meant, to bring them to the upstream.
     pub fn take_written(&self, most: usize, is_meant: impl Fn(&[u8]) -> bool) -> Vec<Bytes> {
         self.memory.written().take(most, is_meant)

@@ -359,7 +359,8 @@ impl Services {
         if let Some(text) = dedicated::untrackable(session) {
             return Call::new(self, session, request, out).refuse(text);
         }
-        let read: Vec<usize> = match &route {
+        let looked_into = if let Route::Fallback(route) = &route { route } else { &route };
+        let read: Vec<usize> = match looked_into {
             Route::Split(split) => {
                 split.keys.iter().filter(|key| key.holder != Holder::Upstream).map(|key| key.at).collect()
             }

@@ -26,6 +26,8 @@ const fn writes(route: &Route) -> bool {
     match route {
         Route::PassThrough(only_reads) => !*only_reads,
         Route::Transaction(..) | Route::Pinned(..) | Route::Unknown(_) | Route::Unanswered | Route::Split(_) => true,
+        // What it changes may be the upstream's.
+        Route::Fallback(_) => true,
         Route::Spread(_, spec) => !spec.flags.readonly,
         Route::Local(..)
         | Route::Hearthside
@@ -34,7 +36,6 @@ const fn writes(route: &Route) -> bool {
         | Route::NotAnswered(_)
         | Route::Unproven
         | Route::Held
-        | Route::Fallback(_)
         | Route::Attack
         | Route::Refused(_) => false,
     }

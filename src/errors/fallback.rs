@@ -20,6 +20,9 @@ pub fn only_upstream_has(command: &str, key: &[u8], pattern: &str) -> String {
     )
 }
 
+/// Why a change of such a key has not been made: its mapping is in another mode meanwhile.
+pub const CHANGED_OVER: &str = "the mapping has another mode since; send it again";
+
 /// The upstream does not answer, and a change would not be certain without it; `why` is its error.
 pub fn needs_upstream(pattern: &str, why: &str) -> String {
     format!(

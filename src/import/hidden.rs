@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::side::glob;
-use crate::keys::share_of;
+use crate::keys::{Keyspace, share_of};
 use crate::mapping::Mapping;
 use crate::upstream::{NotTold, Owners, Topology};
 
@@ -27,7 +27,7 @@ pub struct Hidden {
 pub async fn hidden(
     topology: &Topology,
     timeout: Duration,
-    mappings: &[&Mapping],
+    (keyspace, mappings): (&Keyspace, &[&Mapping]),
     most: Duration,
 ) -> Result<Vec<Hidden>, NotTold> {
     let begun = Instant::now();
@@ -46,7 +46,8 @@ pub async fn hidden(
         loop {
             let (next, keys) = server.scan(cursor, &glob, STEP).await?;
             for key in keys {
-                let is_its = |mapping: &&Mapping| mapping.pattern.matches(&key);
+                let owner = keyspace.owner(&key);
+                let is_its = |mapping: &&Mapping| owner == Some(mapping.id);
                 if let Some(at) = mappings.iter().position(is_its)
                     && share_of(&key) < mappings[at].config.percent
                 {

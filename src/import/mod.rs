@@ -22,6 +22,7 @@ pub use hidden::{Hidden, hidden};
 pub use report::Report;
 
 use crate::config::Upstream;
+use crate::keys::Keyspace;
 use crate::mapping::Mapping;
 use crate::store::{Plan, Store, StoreError};
 use crate::telemetry::Progress;
@@ -81,6 +82,8 @@ pub struct Ends<'i> {
     pub topology: &'i Topology,
     /// Its settings.
     pub upstream: &'i Upstream,
+    /// Which keys are whose.
+    pub keyspace: &'i Keyspace,
     /// The store.
     pub store: &'i Store,
     /// How the mapping is written.
@@ -203,7 +206,7 @@ impl Import<'_> {
 
     /// Those of these keys that are the mapping's.
     fn chosen(&self, keys: Vec<Bytes>) -> Vec<Bytes> {
-        keys.into_iter().filter(|key| self.mapping().pattern.matches(key)).collect()
+        keys.into_iter().filter(|key| self.ends.keyspace.owner(key) == Some(self.mapping().id)).collect()
     }
 
     /// So many more keys of the upstream, whoever's they are, were looked at.

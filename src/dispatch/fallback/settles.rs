@@ -1,6 +1,7 @@
 //! Which keys are being settled: one at a time for each key, and none of a mapping when that is in another mode.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -15,6 +16,8 @@ const LOOK: Duration = Duration::from_millis(1);
 #[derive(Debug)]
 struct Waiting {
     pattern: String,
+    /// The mapping has another mode: nothing more is written for it.
+    is_over: Arc<AtomicBool>,
     turn: Arc<tokio::sync::Mutex<()>>,
 }
 
@@ -29,7 +32,15 @@ pub struct Settles {
 pub(super) struct Turn {
     settles: Arc<Settles>,
     key: Bytes,
+    is_over: Arc<AtomicBool>,
     turn: Option<OwnedMutexGuard<()>>,
+}
+
+impl Turn {
+    /// True when the mapping has another mode: nothing more may be written for it.
+    pub(super) fn is_over(&self) -> bool {
+        self.is_over.load(SeqCst)
+    }
 }
 
 impl Drop for Turn {
@@ -50,15 +61,22 @@ impl Settles {
 
     /// Waits for the turn of a key of the mapping with this pattern.
     pub(super) async fn turn(self: &Arc<Self>, key: &Bytes, pattern: &str) -> Turn {
-        let turn = {
+        let (turn, is_over) = {
             let mut keys = self.keys();
-            let new = || Waiting { pattern: pattern.to_owned(), turn: Arc::default() };
-            keys.entry(key.clone()).or_insert_with(new).turn.clone()
+            let new = || Waiting { pattern: pattern.to_owned(), is_over: Arc::default(), turn: Arc::default() };
+            let waiting = keys.entry(key.clone()).or_insert_with(new);
+            (waiting.turn.clone(), waiting.is_over.clone())
         };
         // The place is given back also by one who is dropped while it waits.
-        let mut waits = Turn { settles: self.clone(), key: key.clone(), turn: None };
+        let mut waits = Turn { settles: self.clone(), key: key.clone(), is_over, turn: None };
         waits.turn = Some(turn.lock_owned().await);
         waits
+    }
+
+    /// Those of a mapping that `is_meant` write nothing more.
+    pub fn give_up(&self, is_meant: impl Fn(&str) -> bool) {
+        let keys = self.keys();
+        keys.values().filter(|waiting| is_meant(&waiting.pattern)).for_each(|one| one.is_over.store(true, SeqCst));
     }
 
     /// Returns when no key of a mapping that `is_meant` is being settled any more.
@@ -93,6 +111,9 @@ mod tests {
         assert!(given_up.is_err() && !second.is_finished());
         assert!(tokio::time::timeout(Duration::from_millis(1), settles.ended(|_| true)).await.is_err());
         settles.ended(|pattern| pattern == "b:{x}").await;
+        assert!(!first.is_over());
+        settles.give_up(|pattern| pattern == "a:{x}");
+        assert!(first.is_over());
         drop(first);
         second.await.expect("its turn");
         settles.ended(|_| true).await;

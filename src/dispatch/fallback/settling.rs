@@ -19,12 +19,15 @@ use crate::dispatch::{Owned, Services};
 use crate::errors::fallback as errors;
 use crate::mapping::{Kind, Mapping};
 use crate::quota::Asker;
-use crate::record::{Record, TtlChange, Verb, Write};
+use crate::record::{ParseExpire, Record, TtlChange, Verb, Write};
 use crate::resp::decode;
 use crate::route::{Holder, OwnedKey, Route, Router, Split, SplitKey, SplitKeys};
 use crate::session::Session;
 use crate::telemetry::clock::Tick;
 use crate::telemetry::metrics::{FallbackMetrics, FellBack};
+
+/// So many milliseconds the upstream keeps what the store has, of a key that lives longer.
+const SOON: i64 = 5_000;
 
 /// Settles the keys of one request.
 pub struct Settling {
@@ -44,7 +47,7 @@ pub struct Settled {
     pub passes: bool,
     /// So many keys that the store has not were removed at the upstream.
     pub removed: i64,
-    _turns: Vec<Turn>,
+    turns: Vec<Turn>,
 }
 
 /// A mapping, one of its keys, and the command on it.
@@ -53,6 +56,7 @@ struct Subject<'s> {
     mapping: &'s Mapping,
     key: &'s Bytes,
     request: &'s Request<'s>,
+    turn: &'s Turn,
 }
 
 impl Services {
@@ -106,14 +110,14 @@ impl Settling {
         for (mapping, key) in &keys {
             turns.push(self.owned.settles.turn(key, self.router.pattern(*mapping)).await);
         }
-        let mut settled = Settled { passes: false, removed: 0, _turns: turns };
+        let mut settled = Settled { passes: false, removed: 0, turns };
         let view = request.view();
         if matches!(route, Route::Split(SplitKeys { split: Split::Remove, keys, .. }) if has_definition(keys)) {
             // All of it is refused.
             return Ok(settled);
         }
-        for (mapping, key) in &keys {
-            let subject = Subject { mapping: &self.owned.mappings.list[mapping.index()], key, request: &view };
+        for ((mapping, key), turn) in keys.iter().zip(&settled.turns) {
+            let subject = Subject { mapping: &self.owned.mappings.list[mapping.index()], key, request: &view, turn };
             match route {
                 _ if self.is_of_transaction => self.before_queueing(subject, route).await?,
                 Route::Cached(key, Verb::Write(verb)) => {
@@ -123,7 +127,9 @@ impl Settling {
                         self.before_write(subject, &write, verb.deletes).await?;
                     }
                 }
-                Route::Cached(key, Verb::Expire(_)) => settled.passes = self.before_expiry(subject, *key).await?,
+                Route::Cached(key, Verb::Expire(parse)) => {
+                    settled.passes = self.before_expiry(subject, *key, *parse).await?;
+                }
                 Route::Split(_) => settled.removed += self.remove(subject).await?,
                 _ => {}
             }
@@ -165,8 +171,15 @@ impl Settling {
         Ok(decode::integer(&told) != Some(0))
     }
 
-    /// Removes what the upstream has of a key; how many keys those were.
+    /// Nothing is written for a mapping that has another mode meanwhile.
+    fn goes_on(subject: Subject<'_>) -> Result<(), String> {
+        if subject.turn.is_over() { Err(errors::needs_upstream(subject.pattern(), errors::CHANGED_OVER)) } else { Ok(()) }
+    }
+
+    /// Removes what the upstream has of a key; how many keys those were. On the way back it gets what the store has.
     async fn take_away(&self, subject: Subject<'_>) -> Result<i64, String> {
+        Self::goes_on(subject)?;
+        self.owned.cache.note_written_key(subject.key);
         let told = self.theirs.ask(&[b"UNLINK", subject.key], subject.key, false).await;
         let told = told.map_err(|why| errors::needs_upstream(subject.pattern(), &why))?;
         Ok(decode::integer(&told).unwrap_or_default())
@@ -198,8 +211,22 @@ impl Settling {
         brought.map(|()| false)
     }
 
+    /// The store has the key, which lives on for so long: what the upstream has ends soon, and not at once, because an
+    /// import that has just copied the key would take that for a deletion.
+    async fn let_end(&self, subject: Subject<'_>, life: TtlChange) -> Result<(), String> {
+        if matches!(life, TtlChange::Left(left) if left <= SOON) {
+            return self.take_away(subject).await.map(drop);
+        }
+        Self::goes_on(subject)?;
+        self.owned.cache.note_written_key(subject.key);
+        let soon = SOON.to_string();
+        let told = self.theirs.ask(&[b"PEXPIRE", subject.key, soon.as_bytes(), b"LT"], subject.key, true).await;
+        told.map(drop).map_err(|why| errors::needs_upstream(subject.pattern(), &why))
+    }
+
     /// Writes the value into the store, where nothing of it is written over.
     async fn insert(&self, subject: Subject<'_>, record: &Record, left: Option<i64>) -> Result<(), String> {
+        Self::goes_on(subject)?;
         let life = left.map_or(TtlChange::Persist, TtlChange::Left);
         let write = Write::of_record(record, life);
         let written = self.owned.cache.insert(subject.mapping.id, subject.key, &write, self.by.clone()).await;
@@ -220,18 +247,25 @@ impl Settling {
             return self.take_away(subject).await.map(|_| ());
         }
         let was_there = self.bring(subject).await?;
-        let taken = self.take_away(subject).await;
         // What the upstream has is older, and is taken away before the key may end.
-        let ends = deletes || write.only_removes() || write.life != TtlChange::Keep;
-        if was_there && !ends { Ok(()) } else { taken.map(|_| ()) }
+        match (was_there, deletes || write.only_removes(), write.life) {
+            (true, false, TtlChange::Keep) => Ok(()),
+            (true, false, life) => self.let_end(subject, life).await,
+            _ => self.take_away(subject).await.map(drop),
+        }
     }
 
     /// Before a change of when a key expires. True when the upstream is to change it: the key stays there.
-    async fn before_expiry(&self, subject: Subject<'_>, key: OwnedKey) -> Result<bool, String> {
+    async fn before_expiry(&self, subject: Subject<'_>, key: OwnedKey, parse: ParseExpire) -> Result<bool, String> {
         let gives_value = key.spec.name == "getex";
         if subject.is_brought() && subject.mapping.expires_rows(gives_value) {
-            self.bring(subject).await?;
-            return self.take_away(subject).await.map(|_| false);
+            let life = parse(subject.request, key.spec).ok().and_then(|command| command.wanted());
+            let Some(life) = life else { return Ok(false) };
+            match self.bring(subject).await? {
+                true => self.let_end(subject, life).await?,
+                false => drop(self.take_away(subject).await?),
+            }
+            return Ok(false);
         }
         let is_theirs = !self.is_in_store(subject).await? && self.does_upstream_have(subject).await?;
         self.count(subject, if is_theirs { FellBack::Upstream } else { FellBack::Store });

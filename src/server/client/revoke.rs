@@ -142,6 +142,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
                 end = self.connection.left_unless(|| services.latest().is_some()) => end,
             };
             if let Some(end) = end {
+                if matches!(end, End::Draining) && may_block {
+                    return self.end_at_stop(connection.as_ref(), reply).await;
+                }
                 return at_last(reply, until, end).await.map(Waited::Ended);
             }
         }
@@ -167,6 +170,35 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             }
         }
         Ok(given(at_last(reply, Instant::now() + ON_ITS_WAY, End::Left).await.ok(), refusal))
+    }
+
+    /// The sidecar stops, and the upstream ends the wait: else it would give the next element to nobody. What it has
+    /// given already is the client's.
+    async fn end_at_stop(
+        &mut self,
+        connection: Option<&Seat>,
+        mut reply: Pin<&mut impl Future<Output = Result<Bytes, Lost>>>,
+    ) -> Result<Waited, End> {
+        let (services, session) = (&self.services, &mut self.session);
+        let ending = async {
+            loop {
+                let Seat { id, node } = connection?;
+                let asked = end_wait(services, session, *id, node.as_deref(), "ERROR")?;
+                tokio::select! {
+                    biased;
+                    reply = &mut reply => return Some(reply),
+                    told = asked.whole() => told.ok().filter(|told| told.starts_with(b":"))?,
+                };
+                // It has ended, or it has not come to the upstream yet.
+                if let Ok(reply) = tokio::time::timeout(AGAIN, &mut reply).await {
+                    return Some(reply);
+                }
+            }
+        };
+        match tokio::time::timeout(ON_ITS_WAY, ending).await {
+            Ok(Some(Ok(reply))) if !reply.starts_with(b"-UNBLOCKED") => Ok(Waited::Ended(Ok(reply))),
+            _ => Err(End::Draining),
+        }
     }
 
     /// Asks the upstream to end what waits on this connection; false when that cannot be asked.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::deck::Kind;
 use super::world::{KEYS, MAX_STALENESS, SIDECARS, World};
 use super::{Attack, BOUND};
-use super::{feeds, fleeting, journals, poolers, reloads, schema_changes, things};
+use super::{feeds, fleeting, journals, modes, poolers, reloads, schema_changes, things};
 use crate::differential::stream::Dice;
 use crate::support::proxy::Proxy;
 
@@ -39,6 +39,8 @@ pub const KINDS: &[Kind<Attack>] = &[
     ("two sidecars with copies of one journal", journals::copy),
     ("the pooler restarted", poolers::restart),
     ("the pooler paused", poolers::pause),
+    ("mappings in the mode fallback for a while", modes::to_fallback_and_back),
+    ("mappings in the mode fallback while tables are locked", modes::under_locks),
     ("mappings reloaded while a flush is held", reloads::under_a_flush),
     ("mappings reloaded while tables are locked", reloads::under_locks),
 ];

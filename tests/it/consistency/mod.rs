@@ -16,6 +16,7 @@ mod fleeting;
 mod history;
 mod journals;
 mod linear;
+mod modes;
 mod nines;
 mod places;
 mod poolers;

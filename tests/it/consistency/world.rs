@@ -309,6 +309,7 @@ impl World {
                 warnings::JOURNAL_LACKS,
                 warnings::STORE_MOVED,
                 warnings::IS_A_STANDBY,
+                warnings::OTHER_MODE,
             ])
     }
 

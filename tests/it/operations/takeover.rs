@@ -2,14 +2,17 @@
 //! done whose reply does not come.
 
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
+use std::thread;
 use std::time::Duration;
+
+use socket2::{Domain, Socket, Type};
 
 use crate::support::redis::Redis;
 use crate::support::sidecar::{Builder, Sidecar};
-use crate::support::wire::line;
+use crate::support::wire::{Wire, line};
 use crate::support::{free_port, until};
 
 /// Those who come, ask once and go; and those who stay.
@@ -85,7 +88,7 @@ impl Crowd {
 /// Runs `takeovers` while clients come and go, and sees that all is counted.
 fn under_load(port: u16, redis: &Redis, takeovers: impl FnOnce(&dyn Fn())) {
     let crowd = Crowd { port, is_over: AtomicBool::new(false), connected: AtomicU64::new(0) };
-    let counted = std::thread::scope(|scope| {
+    let counted = thread::scope(|scope| {
         let crowd = &crowd;
         let passing = (0..PASSING).map(|number| scope.spawn(move || crowd.pass_by(number)));
         let staying = (0..STAYING).map(|number| scope.spawn(move || crowd.stay(number)));
@@ -151,9 +154,9 @@ fn who_never_stops_sending_gets_every_reply_of_what_was_done() {
     let mut reader = connect(sidecar.port);
     let mut writer = reader.try_clone().expect("a socket");
     // It ends when nobody takes more of it.
-    let sending = std::thread::spawn(move || while writer.write_all(&line("INCR n").repeat(100)).is_ok() {});
+    let sending = thread::spawn(move || while writer.write_all(&line("INCR n").repeat(100)).is_ok() {});
     let (read, replies) = (AtomicU64::new(0), AtomicU64::new(0));
-    std::thread::scope(|scope| {
+    thread::scope(|scope| {
         scope.spawn(|| {
             let mut buffer = [0; 16 * 1024];
             loop {
@@ -171,6 +174,51 @@ fn who_never_stops_sending_gets_every_reply_of_what_was_done() {
     sending.join().expect("a thread");
     let done = redis.wire().ask("GET n");
     assert_eq!(done.lines().nth(1), Some(&*replies.load(Relaxed).to_string()));
+}
+
+/// Takes elements until its connection ends; how many.
+fn taken(mut wire: Wire, queue: &str) -> usize {
+    let taken = (0..).take_while(|_| wire.try_ask(&format!("BLPOP {queue} 0")).is_some());
+    taken.count()
+}
+
+#[test]
+fn a_stop_takes_no_element_of_those_who_wait() {
+    const QUEUES: usize = 30;
+    let redis = Redis::start();
+    let sidecar = Sidecar::builder().config("").redis(&redis).start();
+    let (stop, pushed) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let taken: usize = thread::scope(|scope| {
+        let clients: Vec<_> = (0..QUEUES)
+            .map(|queue| (sidecar.wire(), format!("q:{queue}")))
+            .map(|(wire, queue)| scope.spawn(move || taken(wire, &queue)))
+            .collect();
+        scope.spawn(|| {
+            let mut redis = redis.wire();
+            while !stop.load(SeqCst) {
+                (0..QUEUES).for_each(|queue| _ = redis.ask(&format!("RPUSH q:{queue} x")));
+                pushed.fetch_add(QUEUES, SeqCst);
+            }
+        });
+        until("elements are taken", || pushed.load(SeqCst) > 20 * QUEUES);
+        sidecar.signal("TERM");
+        let taken = clients.into_iter().map(|client| client.join().expect("a client")).sum();
+        stop.store(true, SeqCst);
+        taken
+    });
+    let mut redis = redis.wire();
+    let length = |queue| redis.ask(&format!("LLEN q:{queue}"))[1..].trim().parse::<usize>().expect("a number");
+    let left: usize = (0..QUEUES).map(length).sum();
+    assert_eq!(taken + left, pushed.load(SeqCst), "each is with a client, or in its list");
+}
+
+#[test]
+fn a_passed_socket_that_does_not_listen_ends_the_start() {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("a port");
+    let output = Sidecar::builder().config("").on(&socket.into()).execute(&["run"]);
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.code() == Some(1) && told.contains("a socket was passed that does not listen"), "{told}");
 }
 
 #[test]
