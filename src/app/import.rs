@@ -70,7 +70,7 @@ fn named<'m>(mappings: &'m Mappings, name: &str) -> Result<&'m Mapping, String> 
     found.ok_or_else(|| {
         let meant = nearest(name, patterns()).map(|name| format!("; did you mean '{name}'?")).unwrap_or_default();
         let known: Vec<&str> = patterns().collect();
-        format!("no mapping has the key pattern '{name}'{meant} The configuration has: {}", known.join(", "))
+        format!("no mapping has the key pattern '{name}'{meant}; the configuration has: {}", known.join(", "))
     })
 }
 

@@ -73,8 +73,8 @@ impl Left {
                  mappings with mirror = true stay as they were; ask again when it answers"
             }
             Self::Going => {
-                "not everything that was written is at the upstream yet: mappings with mode = \"fallback\" stay as they \
-                 were; ask again, it goes on where it was"
+                "not everything that was written is at the upstream yet: mappings with mode = \"fallback\" stay as \
+                 they were; ask again, it goes on where it was"
             }
         }
     }
@@ -126,13 +126,13 @@ impl Sidecar {
         if !has_ended {
             self.owned.settles.give_up(is_left);
         }
-        let has_lost = self.owned.cache.take_lost_written(&mirrored);
         if !mirrored.is_empty() {
             let settled = tokio::time::timeout(SETTLING, serving.upstream.settle()).await;
             if !matches!(settled, Ok(Ok(()))) {
                 return Some(Left::Unsettled);
             }
         }
+        let has_lost = self.owned.cache.take_lost_written(&mirrored);
         let is_written = unmirrored.iter().any(|id| list[id.index()].config.is_written());
         match brought {
             _ if !has_ended => Some(Left::Unfinished),
@@ -164,16 +164,17 @@ impl Sidecar {
 
     /// Brings what was written to the upstream, of mappings that are mirrored.
     pub(super) async fn mirror(&mut self, upstream: &Endpoint) {
-        if self.owned.cache.count_written() == 0 {
+        let modes = self.modes.clone();
+        // In the mode fallback a copy at the upstream would come back when the store's key ends.
+        let falls_back = |id: &MappingId| modes.setting(*id).mode == Mode::Fallback;
+        let mirrored: Vec<MappingId> = self.owned.mirrored().filter(|id| !falls_back(id)).collect();
+        if mirrored.is_empty() || self.owned.cache.count_written() == 0 {
             return;
         }
-        if self.modes.is_partial() {
+        if modes.is_partial() {
             let _late = self.forget_given_up();
         }
-        let (modes, mirrored): (_, Vec<MappingId>) = (self.modes.clone(), self.owned.mirrored().collect());
-        // In the mode fallback a copy at the upstream would come back when the store's key ends.
-        let falls_back = |id: MappingId| modes.setting(id).mode == Mode::Fallback;
-        let is_meant = |id: MappingId, key: &[u8]| mirrored.contains(&id) && !falls_back(id) && modes.owns(id, key);
+        let is_meant = |id: MappingId, key: &[u8]| mirrored.contains(&id) && modes.owns(id, key);
         let bringing = self.owned.mirror(upstream, is_meant);
         let why = match tokio::time::timeout(MIRRORING, bringing).await {
             Ok(Ok(_)) => None,

@@ -8,9 +8,13 @@ use bytes::Bytes;
 use super::{Cache, Cause};
 use crate::keys::MappingId;
 use crate::mapping::Mappings;
-use crate::store::StoreError;
+use crate::record::Record;
+use crate::store::{Adopted, StoreError};
 use crate::telemetry::clock::Tick;
 use crate::telemetry::planted::is_planted;
+
+/// What the change feed says of who has put a key into the store that somebody else had.
+const ADOPTED: &str = "adopted";
 
 /// How often it is looked whether writes have ended.
 const LOOK: Duration = Duration::from_millis(1);
@@ -35,6 +39,22 @@ impl Cache {
     /// Notes which keys are written from now on, of those mappings of which this is true, by their numbers.
     pub fn note_written(&self, mappings: &Arc<Mappings>, is_noted: Vec<bool>) {
         self.memory.written().want(mappings, is_noted);
+    }
+
+    /// Puts into the store what somebody else has of a key, if it has none. What was in memory, or is being loaded, is
+    /// forgotten.
+    ///
+    /// # Errors
+    /// [`StoreError`]; it may be there all the same.
+    pub async fn adopt(&self, mapping: MappingId, key: &Bytes, record: Record) -> Result<(), StoreError> {
+        let source = &self.memory.source;
+        let Some(cached) = source.cached(mapping) else { return Ok(()) };
+        let told = source.store.adopt(&*cached.current.plan()?, &[(key.clone(), record)], ADOPTED).await;
+        self.memory.invalidate(key, Cause::Mode);
+        match told?.pop() {
+            Some(Adopted::Refused(error)) => Err(error),
+            _ => Ok(()),
+        }
     }
 
     /// Notes that a key is not at the upstream as it is here.

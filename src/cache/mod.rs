@@ -56,7 +56,7 @@ pub use writes::transaction::{OwnedTransaction, Prepared};
 use memory::Memory;
 use warm::Warmth;
 use write_behind::WriteBehind;
-use writes::{MayDefer, Writer};
+use writes::Writer;
 
 use crate::keys::MappingId;
 use crate::mapping::Mappings;
@@ -170,18 +170,7 @@ impl Cache {
         write: &Write,
         by: By,
     ) -> impl Future<Output = WriteResult> + use<> {
-        self.writer.write(id, key, write, by, MayDefer::Yes)
-    }
-
-    /// Writes a key that is to be in the store when this is answered, whatever its mapping defers.
-    pub fn insert(
-        &self,
-        id: MappingId,
-        key: &Bytes,
-        write: &Write,
-        by: By,
-    ) -> impl Future<Output = WriteResult> + use<> {
-        self.writer.write(id, key, write, by, MayDefer::No)
+        self.writer.write(id, key, write, by)
     }
 
     /// EXPIRE and related commands on a key that expires by its column; `together` are those of this thread, for this

@@ -31,11 +31,11 @@ impl Import<'_> {
             self.unsettled.extend(found.map(|(key, _)| Unsettled::found(key, now)));
         }
         let missing: Vec<Bytes> = missing.into_iter().map(|(key, _)| key).collect();
-        for some in missing.chunks(self.wishes.batch.max(1)) {
+        for some in missing.chunks(self.batch()) {
+            self.wait_for_turn(some.len()).await;
             if self.stop.is_cancelled() {
                 break;
             }
-            self.wait_for_turn(some.len()).await;
             self.copy(server, some).await?;
             self.settle(server, false).await?;
             self.show(0);

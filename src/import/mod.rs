@@ -197,10 +197,19 @@ impl Import<'_> {
         self.ends.plan.mapping()
     }
 
-    /// Waits until the rate lets so many keys be copied.
+    /// So many keys are copied at once: no more than the rate lets be copied in a second.
+    fn batch(&self) -> usize {
+        let most = self.wishes.rate.map_or(usize::MAX, |rate| rate as usize);
+        self.wishes.batch.min(most).max(1)
+    }
+
+    /// Waits until the rate lets so many keys be copied, or the import is to end.
     async fn wait_for_turn(&mut self, keys: usize) {
         let Some(rate) = self.wishes.rate else { return };
-        tokio::time::sleep_until(self.next.into()).await;
+        tokio::select! {
+            () = self.stop.cancelled() => {}
+            () = tokio::time::sleep_until(self.next.into()) => {}
+        }
         self.next = self.next.max(Instant::now()) + Duration::from_secs_f64(keys as f64 / f64::from(rate.max(1)));
     }
 

@@ -61,6 +61,12 @@ pub(super) fn getex(request: &Request<'_>, spec: &'static Spec) -> Result<Expire
 }
 
 impl ExpireCommand {
+    /// What it asks for; nothing if that is no time.
+    #[must_use]
+    pub fn wanted(&self) -> Option<TtlChange> {
+        self.life.as_ref().ok().copied()
+    }
+
     /// What becomes of a key that is there and has `left` to live; `None`: nothing, and the answer is 0.
     ///
     /// # Errors

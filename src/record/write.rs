@@ -4,9 +4,9 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
+use super::Record;
 use super::edit::{Change, Condition, Decimal, Edit, Values};
 use super::read::{ReadError, integer};
-use super::{Record, Shape};
 use crate::command::{Request, Spec};
 use crate::errors::as_redis;
 use crate::resp::number::parse_i64;
@@ -114,25 +114,6 @@ impl Write {
         let is_value = |(field, change): &(Bytes, Change)| field.is_empty() && matches!(change, Change::Put(_));
         let is_string = matches!(&self.edit, Edit::Fields(fields, _) if fields.iter().all(is_value));
         is_string && self.form != ReplyForm::Old && self.form != ReplyForm::Applied
-    }
-
-    /// A key that is not there gets the value of this record. No field that has a value gets another one.
-    #[must_use]
-    pub fn of_record(record: &Record, life: TtlChange) -> Self {
-        let copied = Bytes::copy_from_slice;
-        let edit = match record.shape() {
-            Shape::Hash => {
-                let put = |(name, value)| (copied(name), Change::Put(copied(value)));
-                Edit::Fields(record.named_parts().map(put).collect(), Condition::FieldAbsent)
-            }
-            Shape::String => {
-                let put = |(_, value)| (Bytes::new(), Change::Put(copied(value)));
-                Edit::Fields(record.named_parts().map(put).collect(), Condition::FieldAbsent)
-            }
-            Shape::Set => Edit::Members(record.named_parts().map(|(_, member)| copied(member)).collect(), true),
-            Shape::List => Edit::Push(record.named_parts().map(|(_, element)| copied(element)).collect()),
-        };
-        Self { edit, life, form: ReplyForm::Applied }
     }
 
     /// The DEL of one key.

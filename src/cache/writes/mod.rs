@@ -33,14 +33,6 @@ use crate::telemetry::traces::StoreSpan;
 /// The result of a write.
 pub type WriteResult = Result<Written, StoreError>;
 
-/// Whether a write may be acknowledged from the journal where its mapping says so.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum MayDefer {
-    Yes,
-    /// Other sidecars look for it in the store at once.
-    No,
-}
-
 /// True unless a write is known to have changed nothing.
 fn may_have_changed(edit: &Edit, result: &WriteResult) -> bool {
     match result {
@@ -86,7 +78,6 @@ impl Writer {
         key: &Bytes,
         write: &Write,
         by: By,
-        may_defer: MayDefer,
     ) -> impl Future<Output = WriteResult> + use<> {
         let mut turn = self.memory.queue_one(key);
         (turn.author, turn.trace) = (Some(by.author), by.trace);
@@ -99,7 +90,7 @@ impl Writer {
                 writer.memory.undo(turn);
                 return Err(error);
             }
-            if may_defer == MayDefer::Yes && cached.defers_some(&write.edit) {
+            if cached.defers_some(&write.edit) {
                 writer.defer(cached, turn, &write).await
             } else {
                 Box::pin(writer.write_now(cached, turn, &write.edit, write.life)).await

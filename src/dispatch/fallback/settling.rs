@@ -11,7 +11,6 @@ use bytes::Bytes;
 
 use super::settles::{OfMapping, Turn};
 use super::theirs::{Theirs, Value};
-use crate::cache::By;
 use crate::command::{OwnedRequest, Request};
 use crate::config::{MappingConfig, WriteMode};
 use crate::dispatch::owned::write::refusal;
@@ -35,7 +34,6 @@ pub struct Settling {
     router: Arc<Router>,
     theirs: Theirs,
     metrics: Arc<FallbackMetrics>,
-    by: By,
     /// It is of a transaction: whatever it names is to be in the store.
     is_of_transaction: bool,
 }
@@ -68,7 +66,6 @@ impl Services {
             router: self.router.clone(),
             theirs: Theirs::of_sidecar(self, session),
             metrics: self.metrics.fallback.clone(),
-            by: session.writer(session.spec.map_or("", |spec| &spec.name)),
             is_of_transaction,
         }
     }
@@ -173,7 +170,11 @@ impl Settling {
 
     /// Nothing is written for a mapping that has another mode meanwhile.
     fn goes_on(subject: Subject<'_>) -> Result<(), String> {
-        if subject.turn.is_over() { Err(errors::needs_upstream(subject.pattern(), errors::CHANGED_OVER)) } else { Ok(()) }
+        if subject.turn.is_over() {
+            Err(errors::needs_upstream(subject.pattern(), errors::CHANGED_OVER))
+        } else {
+            Ok(())
+        }
     }
 
     /// Removes what the upstream has of a key; how many keys those were. On the way back it gets what the store has.
@@ -205,7 +206,7 @@ impl Settling {
             Value::Whole(_, Some(_)) if config.expires_column.is_none() => {
                 Err(subject.misfit("it has a TTL, and the mapping has no expires_column that would keep it"))
             }
-            Value::Whole(record, left) => self.insert(subject, &record, left).await,
+            Value::Whole(record, left) => self.insert(subject, record.living(left)).await,
         };
         self.count(subject, if brought.is_ok() { FellBack::Brought } else { FellBack::Refused });
         brought.map(|()| false)
@@ -225,15 +226,11 @@ impl Settling {
     }
 
     /// Writes the value into the store, where nothing of it is written over.
-    async fn insert(&self, subject: Subject<'_>, record: &Record, left: Option<i64>) -> Result<(), String> {
+    async fn insert(&self, subject: Subject<'_>, record: Record) -> Result<(), String> {
         Self::goes_on(subject)?;
-        let life = left.map_or(TtlChange::Persist, TtlChange::Left);
-        let write = Write::of_record(record, life);
-        let written = self.owned.cache.insert(subject.mapping.id, subject.key, &write, self.by.clone()).await;
-        match written {
-            Ok(_) => Ok(()),
-            Err(error) => Err(subject.misfit(&self.owned.write_error(subject.mapping.id, &error))),
-        }
+        let id = subject.mapping.id;
+        let adopted = self.owned.cache.adopt(id, subject.key, record).await;
+        adopted.map_err(|error| subject.misfit(&self.owned.write_error(id, &error)))
     }
 
     /// Before a write of a cached key that its mapping takes.
@@ -258,12 +255,15 @@ impl Settling {
     /// Before a change of when a key expires. True when the upstream is to change it: the key stays there.
     async fn before_expiry(&self, subject: Subject<'_>, key: OwnedKey, parse: ParseExpire) -> Result<bool, String> {
         let gives_value = key.spec.name == "getex";
-        if subject.is_brought() && subject.mapping.expires_rows(gives_value) {
-            let life = parse(subject.request, key.spec).ok().and_then(|command| command.wanted());
-            let Some(life) = life else { return Ok(false) };
-            match self.bring(subject).await? {
-                true => self.let_end(subject, life).await?,
-                false => drop(self.take_away(subject).await?),
+        let life = parse(subject.request, key.spec).ok().and_then(|command| command.wanted());
+        if let Some(life) = life
+            && subject.is_brought()
+            && subject.mapping.expires_rows(gives_value)
+        {
+            match (self.bring(subject).await?, life) {
+                (true, TtlChange::Keep) => {}
+                (true, life) => self.let_end(subject, life).await?,
+                (false, _) => drop(self.take_away(subject).await?),
             }
             return Ok(false);
         }

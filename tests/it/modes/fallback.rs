@@ -104,7 +104,7 @@ fn a_write_brings_the_key_over_first_and_nothing_of_it_is_lost() {
     assert_eq!(redis.ask("EXISTS note:5000"), ":0\r\n", "one side has it");
     assert_eq!(looked(&sidecar, "brought"), 1.0);
     assert_eq!(wire.ask("HSET note:1 text ours"), ":0\r\n");
-    assert_eq!(redis.ask("EXISTS note:1"), ":0\r\n", "what was stale there cannot come back");
+    assert_eq!(wire.ask("HGET note:1 text"), "$4\r\nours\r\n", "whatever the upstream has of it");
     assert_eq!(wire.ask("HINCRBY note:5001 seen 3"), ":3\r\n", "neither had it");
     redis.ask("SET session:a theirs PX 500000");
     assert_eq!(wire.ask("APPEND session:a +"), ":7\r\n");
@@ -121,6 +121,39 @@ fn a_write_brings_the_key_over_first_and_nothing_of_it_is_lost() {
     }
     let told: Vec<String> = (0..4).map(|_| String::from_utf8_lossy(&wire.frame()).into_owned()).collect();
     assert_eq!(told, ["$6\r\ntheirs\r\n", ":0\r\n", "$4\r\nours\r\n", ":1\r\n"]);
+}
+
+#[test]
+fn what_a_command_leaves_as_it_is_goes_back_to_the_upstream_too() {
+    let place = Place::new();
+    let sidecar = fallen(&place);
+    let (mut redis, mut wire) = (planted(&place), sidecar.wire());
+    place.sql("INSERT INTO sessions VALUES ('a', 'ours', now() + interval '1 hour')");
+    redis.ask("SET session:a ours EX 3600");
+    // The store has it: its copy is not removed at once, because an import that has just made the row would remove that.
+    assert_eq!(wire.ask("EXPIRE session:a 1000"), ":1\r\n");
+    assert_eq!(redis.ask("EXISTS session:a"), ":1\r\n");
+    until("the copy has ended", || redis.ask("EXISTS session:a") == ":0\r\n");
+    // Brought over, and then nothing is changed.
+    assert_eq!(wire.ask("HSETNX note:5000 text other"), ":0\r\n");
+    assert_eq!(redis.ask("EXISTS note:5000"), ":0\r\n");
+    wire.ask("HEARTHSIDE MODE ALL off");
+    assert_eq!(wire.ask("HGET note:5000 text"), "$6\r\ntheirs\r\n");
+    assert_eq!(wire.ask("GET session:a"), "$4\r\nours\r\n");
+}
+
+#[test]
+fn a_client_that_tracks_is_told_to_forget_what_it_has_read() {
+    let place = Place::new();
+    let sidecar = fallen(&place);
+    let mut wire = sidecar.wire();
+    planted(&place);
+    assert!(wire.ask("HELLO 3").starts_with('%'));
+    assert_eq!(wire.ask("CLIENT TRACKING ON"), "+OK\r\n");
+    wire.send(&crate::support::wire::line("EXISTS note:1 note:5000"));
+    let told: Vec<String> = (0..2).map(|_| String::from_utf8_lossy(&wire.frame()).into_owned()).collect();
+    let push = told.iter().find(|told| told.starts_with('>')).expect("an invalidation");
+    assert!(push.contains("note:1") && push.contains("note:5000"), "{told:?}");
 }
 
 #[test]

@@ -70,6 +70,7 @@ fn held_up(place: &Place, sidecar: &Sidecar) -> (Wire, Wire) {
     assert_eq!(redis.ask("CLIENT PAUSE 600000 WRITE"), "+OK\r\n");
     (1..=30).for_each(|id| assert_eq!(wire.ask(&format!("HSET note:{id} text store")), ":0\r\n"));
     until("it cannot be brought", || sidecar.log().contains("is not brought to the upstream (mirror) for now"));
+    until("it is on its way", || redis.ask("CLIENT LIST").contains(" name=hearthside-mirror-"));
     (wire, redis)
 }
 
