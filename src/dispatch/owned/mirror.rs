@@ -3,6 +3,7 @@
 //! again does no harm. A key that cannot be brought keeps none of the others.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
@@ -17,6 +18,9 @@ use crate::upstream::{Endpoint, Transaction};
 
 /// So many keys are looked up at once.
 const KEYS: usize = 100;
+
+/// A key whose row is not there in this time waits, so that the others do not wait for it.
+const LOADING: Duration = Duration::from_millis(250);
 
 /// So many bytes are brought at once; one key may be more.
 const BYTES: usize = 1 << 20;
@@ -95,7 +99,10 @@ impl Owned {
     /// long memory keeps it is no matter.
     async fn transaction_of(&self, key: &Bytes) -> Result<Transaction, String> {
         let Some(mapping) = self.mappings.keyspace.owner(key) else { return Ok(Vec::new()) };
-        let loaded = self.cache.load(mapping, key, &mut Asker::new(None, Tick::now())).await;
+        let mut asker = Asker::new(None, Tick::now());
+        let loaded = tokio::time::timeout(LOADING, self.cache.load(mapping, key, &mut asker)).await;
+        let loaded = loaded
+            .map_err(|_| format!("'{}': the store is slow", self.mappings.list[mapping.index()].pattern.text()))?;
         let entry = loaded.map_err(|error| self.load_error(mapping, &error))?;
         let ends = self.mappings.list[mapping.index()].config.expires_column.is_some();
         let left = entry.left(Tick::now()).filter(|_| ends).map(|left| left.as_millis() as i64);

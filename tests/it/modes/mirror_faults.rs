@@ -127,6 +127,24 @@ fn a_key_that_cannot_be_brought_keeps_none_of_the_others_and_a_pause_keeps_all()
 }
 
 #[test]
+fn a_table_that_is_locked_keeps_its_own_keys_only() {
+    let place = place();
+    let sidecar = mirrored(&place).expect(&[warnings::HELD_BACK, warnings::LOAD_FAILED]).start();
+    let (mut wire, mut redis) = (sidecar.wire(), place.redis.wire());
+    wire.ask("HEARTHSIDE PAUSE 60000");
+    assert_eq!(wire.ask("HSET name:1 name b"), ":0\r\n");
+    wire.ask("HEARTHSIDE INVALIDATE name:1");
+    let mut lock = place.session();
+    lock.run("BEGIN; LOCK TABLE names IN ACCESS EXCLUSIVE MODE;");
+    assert_eq!(wire.ask("HSET note:1 text b"), ":0\r\n");
+    wire.ask("HEARTHSIDE RESUME");
+    until("the other one is there", || redis.ask("HGET note:1 text") == "$1\r\nb\r\n");
+    assert_eq!(waiting(&sidecar), 1.0);
+    lock.run("COMMIT;");
+    until("so is this one", || redis.ask("HGET name:1 name") == "$1\r\nb\r\n");
+}
+
+#[test]
 fn a_deferred_write_that_rests_is_saved_before_its_mapping_is_off() {
     let place = place();
     let sidecar = mirrored(&place).expect(&[warnings::DEFERRED_WAIT]).set("JOURNAL__FLUSH_INTERVAL", "20ms").start();
