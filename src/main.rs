@@ -59,22 +59,8 @@ async fn execute(
     reread: impl Fn() -> Loaded,
     passed: Passed,
 ) -> ExitCode {
-    let asks = match command {
-        Command::Check { connect: true } => Some(Asks::Everybody),
-        Command::Check { connect: false } => Some(Asks::Nobody),
-        // Whatever else is wrong is reported with it, if the store answers.
-        _ => Some(Asks::Store).filter(|_| !loaded.faults.is_empty()),
-    };
-    if let Some(asks) = asks {
-        app::check(&loaded.config, &reading.mappings, asks, &mut loaded.faults).await;
-    }
-    match command {
-        Command::Check { .. } => loaded.faults.doubts().for_each(|doubt| _ = say(&format!("warning: {doubt}"), 0)),
-        Command::Run => loaded.faults.doubts().for_each(|doubt| tracing::warn!("{doubt}")),
-        _ => {}
-    }
-    if !loaded.faults.is_empty() {
-        return say(&loaded.faults.to_string(), 2);
+    if let Some(faulty) = checked(&command, &mut loaded, &reading).await {
+        return faulty;
     }
     if let Some((question, look)) = command.question() {
         return match app::look(&loaded.config.settings.admin, &question, look.json) {
@@ -120,6 +106,29 @@ async fn execute(
             Err(failure) => say(&failure.to_string(), 1),
         },
     }
+}
+
+/// Tells what is wrong with the configuration, as far as the command asks for it, and what is doubtful; the exit code
+/// where it is faulty.
+async fn checked(command: &Command, loaded: &mut Loaded, reading: &Reading) -> Option<ExitCode> {
+    let asks = match command {
+        Command::Check { connect: true } => Some(Asks::Everybody),
+        Command::Check { connect: false } => Some(Asks::Nobody),
+        // Whatever else is wrong is reported with it, if the store answers.
+        _ => Some(Asks::Store).filter(|_| !loaded.faults.is_empty()),
+    };
+    if let Some(asks) = asks {
+        app::check(&loaded.config, &reading.mappings, asks, &mut loaded.faults).await;
+    }
+    match command {
+        Command::Check { .. } => loaded.faults.doubts().for_each(|doubt| _ = say(&format!("warning: {doubt}"), 0)),
+        Command::Run => loaded.faults.doubts().for_each(|doubt| tracing::warn!("{doubt}")),
+        _ => {}
+    }
+    if !loaded.faults.is_empty() {
+        return Some(say(&loaded.faults.to_string(), 2));
+    }
+    None
 }
 
 fn man(folder: Option<&Path>) -> ExitCode {

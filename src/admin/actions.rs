@@ -11,8 +11,7 @@ use axum::routing::{get, post};
 use serde::Deserialize;
 
 use super::{Admin, api, audit, compare, draft, invalidate, reload, starting};
-use crate::config::Mode;
-use crate::dispatch::Which;
+use crate::dispatch::{Which, mode_named};
 use crate::errors;
 use crate::upstream::LONGEST_PAUSE;
 
@@ -89,12 +88,12 @@ struct Wanted {
 /// as HEARTHSIDE MODE.
 async fn mode(State(admin): State<Admin>, Query(wanted): Query<Wanted>) -> Response {
     let Some(orders) = admin.readiness.orders() else { return starting() };
-    let percent = wanted.percent.map(|text| text.parse::<u8>().ok().filter(|percent| *percent <= 100));
-    let (Some(mode), false) = (Mode::named(wanted.mode.as_bytes()), percent == Some(None)) else {
+    let percent = wanted.percent.as_deref().map(str::as_bytes);
+    let Some((mode, percent)) = mode_named(wanted.mode.as_bytes(), percent) else {
         return plain(StatusCode::BAD_REQUEST, errors::hearthside::NO_MODE);
     };
     let which = if wanted.mapping == "ALL" { Which::All } else { Which::One(wanted.mapping) };
-    match orders.give(which, mode, percent.flatten()).await {
+    match orders.give(which, mode, percent).await {
         Ok(facts) => api::json(&facts),
         Err(Some(why)) => plain(StatusCode::CONFLICT, &why),
         Err(None) => plain(StatusCode::SERVICE_UNAVAILABLE, errors::hearthside::ENDING),

@@ -4,7 +4,6 @@
 use std::borrow::Borrow;
 use std::fmt;
 use std::path::Path;
-use std::time::Duration;
 
 use crate::config::{self, Config, Fault, Faults, Mode};
 use crate::import::{Hidden, hidden};
@@ -46,9 +45,6 @@ impl fmt::Display for Failure {
     }
 }
 
-/// So long the keys that mappings hide are counted.
-const COUNTING: Duration = Duration::from_secs(3);
-
 /// Which servers are asked whether a configuration fits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Asks {
@@ -63,6 +59,8 @@ pub enum Asks {
 /// What the store and the files say of the mappings.
 #[derive(Default)]
 struct Found {
+    /// What is not certain is told, too.
+    tells_doubts: bool,
     /// What is wrong.
     faults: Vec<Fault>,
     /// What works, and is perhaps not what was meant.
@@ -80,6 +78,51 @@ impl Found {
     }
 }
 
+impl Found {
+    /// Whether a mapping that is in the store fits its tables; adds what is wrong beside the rights that it lacks and,
+    /// where that is wanted, what is not certain.
+    async fn fits(&mut self, store: &Store, mapping: &Mapping, lacks: &[&Lack]) -> Result<bool, StoreError> {
+        // What it may not do is said with the statement that gives the right.
+        let is_said = |text: &str| lacks.iter().any(|lack| lack.text == text || text.ends_with(DENIED));
+        let unsaid = |faults: &[(&'static str, String)]| {
+            let others = faults.iter().filter(|(_, text)| !is_said(text));
+            others.map(|(key, message)| fault(mapping, key, message.clone())).collect::<Vec<_>>()
+        };
+        let plan = match store.plan(mapping).await {
+            Ok(plan) => plan,
+            Err(StoreError::Faults(list)) => {
+                self.faults.extend(unsaid(&list));
+                return Ok(false);
+            }
+            Err(StoreError::Overloaded(text) | StoreError::Transient(text)) if self.tells_doubts => {
+                self.faults.push(busy(mapping, &text));
+                return Ok(false);
+            }
+            Err(error) if error.is_final() => return Err(error),
+            Err(error) => {
+                let is_said = !lacks.is_empty() && error.to_string().ends_with(DENIED);
+                self.faults.extend((!is_said).then(|| fault(mapping, "key", error.to_string())));
+                return Ok(false);
+            }
+        };
+        let mut faults = plan.unsavable().to_vec();
+        if self.tells_doubts {
+            self.doubts.extend(plan.doubts().iter().map(|(key, doubt)| fault(mapping, key, doubt.clone())));
+            if faults.is_empty() {
+                match store.write_fault(&plan).await {
+                    Err(StoreError::Overloaded(text) | StoreError::Transient(text)) => {
+                        self.faults.push(busy(mapping, &text));
+                        return Ok(true);
+                    }
+                    fault => faults.extend(fault?),
+                }
+            }
+        }
+        self.faults.extend(unsaid(&faults));
+        Ok(true)
+    }
+}
+
 /// Everything that is wrong with the mappings in the store and the files: tables, columns, entries and, where `must` is
 /// said, rights and missing triggers; then also what is not certain.
 ///
@@ -88,13 +131,13 @@ impl Found {
 async fn faults(store: &Store, mappings: &Mappings, must: bool) -> Result<Found, StoreError> {
     let mappings = &mappings.list;
     let lacks = if must { store.lacking_rights(mappings).await? } else { Vec::new() };
-    let (mut found, mut fitting) = (Found::default(), Vec::new());
+    let (mut found, mut fitting) = (Found { tells_doubts: must, ..Found::default() }, Vec::new());
     for (at, mapping) in mappings.iter().enumerate() {
         match &mapping.config.file {
             Some(path) => found.faults.extend(file_fault(mapping, path)),
             None => {
                 let concerned: Vec<_> = lacks.iter().filter(|lack| lack.mappings.contains(&at)).collect();
-                let fits = fits_store(store, mapping, (must, &concerned), &mut found).await?;
+                let fits = found.fits(store, mapping, &concerned).await?;
                 fitting.extend(fits.then_some(mapping));
             }
         }
@@ -114,54 +157,6 @@ async fn missing_triggers(store: &Store, mappings: &[&Mapping]) -> Result<Vec<Fa
 /// How the text of an error ends that a lack of rights brought about.
 /// Source: <https://www.postgresql.org/docs/current/errcodes-appendix.html>
 const DENIED: &str = "(42501)";
-
-/// Whether a mapping that is in the store fits its tables; adds what is wrong beside the rights that it lacks and,
-/// where that is wanted, what is not certain.
-async fn fits_store(
-    store: &Store,
-    mapping: &Mapping,
-    (tells_doubts, lacks): (bool, &[&Lack]),
-    found: &mut Found,
-) -> Result<bool, StoreError> {
-    // What it may not do is said with the statement that gives the right.
-    let is_said = |text: &str| lacks.iter().any(|lack| lack.text == text || text.ends_with(DENIED));
-    let unsaid = |faults: &[(&'static str, String)]| {
-        let others = faults.iter().filter(|(_, text)| !is_said(text));
-        others.map(|(key, message)| fault(mapping, key, message.clone())).collect::<Vec<_>>()
-    };
-    let plan = match store.plan(mapping).await {
-        Ok(plan) => plan,
-        Err(StoreError::Faults(list)) => {
-            found.faults.extend(unsaid(&list));
-            return Ok(false);
-        }
-        Err(StoreError::Overloaded(text) | StoreError::Transient(text)) if tells_doubts => {
-            found.faults.push(busy(mapping, &text));
-            return Ok(false);
-        }
-        Err(error) if error.is_final() => return Err(error),
-        Err(error) => {
-            let is_said = !lacks.is_empty() && error.to_string().ends_with(DENIED);
-            found.faults.extend((!is_said).then(|| fault(mapping, "key", error.to_string())));
-            return Ok(false);
-        }
-    };
-    let mut faults = plan.unsavable().to_vec();
-    if tells_doubts {
-        found.doubts.extend(plan.doubts().iter().map(|(key, doubt)| fault(mapping, key, doubt.clone())));
-        if faults.is_empty() {
-            match store.write_fault(&plan).await {
-                Err(StoreError::Overloaded(text) | StoreError::Transient(text)) => {
-                    found.faults.push(busy(mapping, &text));
-                    return Ok(true);
-                }
-                fault => faults.extend(fault?),
-            }
-        }
-    }
-    found.faults.extend(unsaid(&faults));
-    Ok(true)
-}
 
 /// One fault for all mappings that lack the same, at the place of the first.
 fn shared<M: Borrow<Mapping>>(mappings: &[M], key: &str, lack: &Lack, text: &str) -> Option<Fault> {
@@ -260,7 +255,7 @@ async fn ask_upstream(settings: &config::Upstream, mappings: &Mappings, faults: 
         Err(error) => return faults.add("upstream.url", format!("{} does not answer: {error}", topology.name())),
     }
     let hiding: Vec<&Mapping> = mappings.list.iter().filter(|mapping| hides(mapping)).collect();
-    match hidden(&topology, settings.connect_timeout, (&mappings.keyspace, &hiding), COUNTING).await {
+    match hidden(&topology, settings.connect_timeout, &mappings.keyspace, &hiding).await {
         Ok(counts) => {
             let concerned = hiding.iter().zip(counts).filter(|(_, hidden)| hidden.count > 0);
             concerned.for_each(|(mapping, hidden)| faults.doubt(format!("{}.key", mapping.config.path), words(hidden)));

@@ -143,20 +143,36 @@ async fn serve(
 /// Reads the configuration again, and once more if a signal comes meanwhile: the file may have been read before what
 /// that signal is about. False when a signal says to stop.
 async fn reload(sidecar: &mut Sidecar, serving: &Serving, signals: &mut Signals, reread: impl Fn() -> Loaded) -> bool {
-    let mut is_asked = true;
-    while std::mem::take(&mut is_asked) {
-        let mut reloading = pin!(sidecar.reload(serving, reread()));
-        loop {
-            tokio::select! {
-                () = &mut reloading => break,
-                signal = signals.next() => match signal {
-                    Signal::Stop => return false,
-                    Signal::Reload => is_asked = true,
-                },
-            }
+    loop {
+        match heeding(signals, sidecar.reload(serving, reread())).await {
+            Heard::Nothing => return true,
+            Heard::Reload => {}
+            Heard::Stop => return false,
         }
     }
-    true
+}
+
+/// Which signal came while something was done.
+enum Heard {
+    Nothing,
+    /// At least one, and it was done to its end.
+    Reload,
+    /// It was given up.
+    Stop,
+}
+
+/// Does something that takes a while, unless a signal says to stop.
+async fn heeding(signals: &mut Signals, work: impl Future<Output = ()>) -> Heard {
+    let (mut work, mut heard) = (pin!(work), Heard::Nothing);
+    loop {
+        tokio::select! {
+            () = &mut work => return heard,
+            signal = signals.next() => match signal {
+                Signal::Stop => return Heard::Stop,
+                Signal::Reload => heard = Heard::Reload,
+            },
+        }
+    }
 }
 
 /// Does what somebody asks about modes. False when a signal says to stop, which does not wait for it.
@@ -167,24 +183,15 @@ async fn obey(
     order: ModeOrder,
     reread: impl Fn() -> Loaded,
 ) -> bool {
-    let mut is_reload_asked = false;
-    let has_stopped = {
-        let mut obeying = pin!(sidecar.obey(serving, order));
-        loop {
-            tokio::select! {
-                () = &mut obeying => break false,
-                signal = signals.next() => match signal {
-                    Signal::Stop => break true,
-                    Signal::Reload => is_reload_asked = true,
-                },
-            }
+    match heeding(signals, sidecar.obey(serving, order)).await {
+        Heard::Nothing => true,
+        Heard::Reload => reload(sidecar, serving, signals, reread).await,
+        Heard::Stop => {
+            // Requests that are held are answered as before.
+            serving.adopt(sidecar.edition_in(&sidecar.modes)).await;
+            false
         }
-    };
-    if has_stopped {
-        // Requests that are held are answered as before.
-        serving.adopt(sidecar.edition_in(&sidecar.modes)).await;
     }
-    !has_stopped && (!is_reload_asked || reload(sidecar, serving, signals, reread).await)
 }
 
 /// How often what was written is brought to the upstream, of mappings that are mirrored.

@@ -13,10 +13,6 @@ use crate::telemetry::metrics::PanicMetrics;
 use crate::telemetry::planted::is_planted;
 use crate::telemetry::{LastingPart, lasting};
 
-/// How the text of an error ends that a table brings about that is not there.
-/// Source: <https://www.postgresql.org/docs/current/errcodes-appendix.html>
-const NO_TABLE: &str = "(42P01)";
-
 /// How long the store is left alone before it is asked again.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -34,9 +30,8 @@ pub(super) async fn replay(
         return Ok(());
     }
     let failed = |error: StoreError| {
-        let text = error.to_string();
-        let hint = if text.ends_with(NO_TABLE) { "; run `hearthside migrate`" } else { "" };
-        Failure::Start(format!("the journal cannot be replayed: {text}{hint}"))
+        let hint = if matches!(error, StoreError::Schema(_)) { "; run `hearthside migrate`" } else { "" };
+        Failure::Start(format!("the journal cannot be replayed: {error}{hint}"))
     };
     // If this process ends before the answer is noted, the next opening knows by this that it was this one that asked.
     journal.announce().await.map_err(|error| failed(error.into()))?;

@@ -4,9 +4,8 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
-use super::{Flow, Services, Which, error_reply};
+use super::{Flow, Services, Which, error_reply, mode_named};
 use crate::command::Request;
-use crate::config::Mode;
 use crate::errors;
 use crate::inspect::{Fact, Sight, Top};
 use crate::resp::number::parse_i64;
@@ -110,9 +109,8 @@ fn top(services: &Services, proto: Proto, name: &[u8], out: &mut BytesMut) {
 
 /// Other modes are asked for; answers when they are in force.
 fn mode(services: &Services, proto: Proto, request: &Request<'_>, out: &mut BytesMut) -> Flow {
-    let percent = (request.len() == 5).then(|| parse_i64(request.arg(4)).and_then(|of| u8::try_from(of).ok()));
-    let (Some(mode), true) = (Mode::named(request.arg(3)), percent.is_none_or(|of| of.is_some_and(|of| of <= 100)))
-    else {
+    let percent = (request.len() == 5).then(|| request.arg(4));
+    let Some((mode, percent)) = mode_named(request.arg(3), percent) else {
         encode::error(out, errors::hearthside::NO_MODE);
         return Flow::Answered;
     };
@@ -123,7 +121,7 @@ fn mode(services: &Services, proto: Proto, request: &Request<'_>, out: &mut Byte
     let orders = services.modes.clone();
     Flow::Later(Box::pin(async move {
         let mut out = BytesMut::new();
-        match orders.give(which, mode, percent.flatten()).await {
+        match orders.give(which, mode, percent).await {
             Ok(facts) => Fact::of(&facts).reply(proto, &mut out),
             Err(why) => encode::error(&mut out, why.as_deref().unwrap_or(errors::hearthside::ENDING)),
         }

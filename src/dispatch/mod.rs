@@ -39,7 +39,7 @@ pub(crate) use connection::client::end_wait;
 pub use connection::hello::greeted;
 use connection::{dedicated, subscribe};
 pub use fallback::Settles;
-pub use modes::{By, ModeOrder, ModeOrders, Which};
+pub use modes::{By, ModeOrder, ModeOrders, Which, mode_named};
 pub use newest::{EditionPlace, Newest};
 pub use owned::Owned;
 pub use owned::expire::{Living, answer_lived};
@@ -373,9 +373,7 @@ impl Services {
 
     /// Asks the client's lane something of our own words; `resendable` if it only reads.
     fn ask(&self, session: &mut Session, words: &[&[u8]], resendable: bool) -> Ticket {
-        let mut bytes = BytesMut::new();
-        encode::request(&mut bytes, words);
-        self.lane(session).submit(Batch::one(bytes.freeze(), resendable))
+        self.lane(session).submit(Batch::one(encode::request_of(words), resendable))
     }
 
     /// Forwards one request alone.

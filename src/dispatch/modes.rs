@@ -11,6 +11,7 @@ use crate::command::Request;
 use crate::config::Mode;
 use crate::inspect::ModeFacts;
 use crate::keys::MappingId;
+use crate::resp::number::parse_i64;
 use crate::route::Route;
 use crate::session::Session;
 use crate::store::Place;
@@ -46,6 +47,17 @@ pub enum By {
     Other(Place, Instant),
     /// Nobody who waits: what a client asked for during a reload is done once more behind it.
     Again,
+}
+
+/// A mode and its percentage, as somebody writes them; nothing where one of them is none.
+#[must_use]
+pub fn mode_named(mode: &[u8], percent: Option<&[u8]>) -> Option<(Mode, Option<u8>)> {
+    let share = |text| parse_i64(text).and_then(|share| u8::try_from(share).ok()).filter(|share| *share <= 100);
+    let percent = match percent {
+        Some(text) => Some(share(text)?),
+        None => None,
+    };
+    Some((Mode::named(mode)?, percent))
 }
 
 impl ModeOrder {

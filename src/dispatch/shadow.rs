@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use super::fallback::{read_value, whole_value};
 use super::{Owned, Services};
@@ -137,9 +137,8 @@ impl Comparison {
 
     async fn theirs(&self) -> Result<Side, Silent> {
         let shape = self.owned.mappings.list[self.mapping.index()].config.shape;
-        let mut request = BytesMut::new();
-        encode::request(&mut request, &whole_value(shape, &self.key));
-        let asked = self.lane.submit(Batch::one(request.freeze(), true).to(self.to));
+        let request = encode::request_of(&whole_value(shape, &self.key));
+        let asked = self.lane.submit(Batch::one(request, true).to(self.to));
         let reply = asked.whole().await.map_err(|_| Silent)?;
         match decode::error(&reply) {
             Some(text) if text.starts_with("WRONGTYPE") => Ok(Side::OtherType),

@@ -7,8 +7,8 @@ use crate::keys::{Keyspace, share_of};
 use crate::mapping::Mapping;
 use crate::upstream::{NotTold, Owners, Topology};
 
-/// A step of SCAN looks at so many keys.
-const STEP: u64 = 1000;
+/// So long they are counted.
+const MOST: Duration = Duration::from_secs(3);
 
 /// How many keys a mapping hides.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -19,16 +19,16 @@ pub struct Hidden {
     pub is_all: bool,
 }
 
-/// Counts what each of these mappings hides, at once, for so long at most. A key is counted once for each time that
-/// SCAN gives it, which is seldom more than once.
+/// Counts what each of these mappings hides, at once, for three seconds at most. A key is counted once for each time
+/// that SCAN gives it, which is seldom more than once.
 ///
 /// # Errors
 /// Why the upstream does not tell.
 pub async fn hidden(
     topology: &Topology,
     timeout: Duration,
-    (keyspace, mappings): (&Keyspace, &[&Mapping]),
-    most: Duration,
+    keyspace: &Keyspace,
+    mappings: &[&Mapping],
 ) -> Result<Vec<Hidden>, NotTold> {
     let begun = Instant::now();
     let mut found = vec![Hidden { count: 0, is_all: true }; mappings.len()];
@@ -44,7 +44,7 @@ pub async fn hidden(
     for server in &mut owners.servers {
         let mut cursor = 0;
         loop {
-            let (next, keys) = server.scan(cursor, &glob, STEP).await?;
+            let (next, keys) = server.scan(cursor, &glob).await?;
             for key in keys {
                 let owner = keyspace.owner(&key);
                 let is_its = |mapping: &&Mapping| owner == Some(mapping.id);
@@ -57,7 +57,7 @@ pub async fn hidden(
             if next == 0 {
                 break;
             }
-            if begun.elapsed() >= most {
+            if begun.elapsed() >= MOST {
                 found.iter_mut().for_each(|one| one.is_all = false);
                 return Ok(found);
             }

@@ -17,12 +17,7 @@ pub(super) enum Theirs {
 
 /// What a server has of these keys, in their order.
 pub(super) async fn theirs(server: &mut KeyServer, shape: Shape, keys: &[Bytes]) -> Result<Vec<Theirs>, NotTold> {
-    let (command, behind): (&str, &[&str]) = match shape {
-        Shape::Hash => ("HGETALL", &[]),
-        Shape::List => ("LRANGE", &["0", "-1"]),
-        Shape::String => ("GET", &[]),
-        Shape::Set => ("SMEMBERS", &[]),
-    };
+    let (command, behind) = Record::asked_whole(shape);
     let held = server.read(command, behind, keys).await?;
     Ok(held.into_iter().map(|held| as_record(shape, held)).collect())
 }

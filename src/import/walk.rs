@@ -5,9 +5,6 @@ use super::side::glob;
 use super::{Import, Trouble};
 use crate::upstream::{KeyServer, Owners};
 
-/// A step of SCAN looks at so many keys, whoever's they are.
-const STEP: u64 = 1000;
-
 impl Import<'_> {
     /// Lists all keys once; false if some may have been missed.
     pub(super) async fn pass(&mut self) -> Result<bool, Trouble> {
@@ -32,12 +29,12 @@ impl Import<'_> {
     async fn server(&mut self, server: &mut KeyServer) -> Result<(), Trouble> {
         let (glob, mut cursor) = (glob(&self.mapping().pattern.pieces().0), 0);
         loop {
-            let (next, keys) = server.scan(cursor, &glob, STEP).await?;
+            let (next, keys) = server.scan(cursor, &glob).await?;
             let keys = self.chosen(keys);
             if !keys.is_empty() {
                 self.keys(server, &keys).await?;
             }
-            self.show(STEP);
+            self.show(KeyServer::STEP);
             self.settle(server, false).await?;
             if next == 0 || self.stop.is_cancelled() {
                 return self.settle(server, !self.stop.is_cancelled()).await;

@@ -114,6 +114,17 @@ impl Record {
         Self::build(Shape::Set, members.iter().map(AsRef::as_ref).filter(|m| seen.insert(*m)))
     }
 
+    /// The command of Redis that gives all parts of a value of this type, and what stands behind its key.
+    #[must_use]
+    pub const fn asked_whole(shape: Shape) -> (&'static str, &'static [&'static str]) {
+        match shape {
+            Shape::Hash => ("HGETALL", &[]),
+            Shape::List => ("LRANGE", &["0", "-1"]),
+            Shape::String => ("GET", &[]),
+            Shape::Set => ("SMEMBERS", &[]),
+        }
+    }
+
     /// The value of this type whose parts are these, as HGETALL, LRANGE, SMEMBERS and GET give them; `None` of a hash,
     /// list or set if there are none.
     ///

@@ -2,7 +2,7 @@
 //!
 //! Source: <https://redis.io/docs/latest/develop/reference/protocol-spec/>
 
-use bytes::{BufMut, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 
 use super::Proto;
 
@@ -123,6 +123,14 @@ pub fn request<A: AsRef<[u8]>>(out: &mut BytesMut, args: &[A]) {
     for arg in args {
         bulk(out, arg.as_ref());
     }
+}
+
+/// The same by itself.
+#[must_use]
+pub fn request_of<A: AsRef<[u8]>>(args: &[A]) -> Bytes {
+    let mut out = BytesMut::new();
+    request(&mut out, args);
+    out.freeze()
 }
 
 #[cfg(test)]

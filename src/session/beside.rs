@@ -125,11 +125,8 @@ impl Beside {
 
     fn to_say(&self, state: &UpstreamState) -> Vec<Bytes> {
         let flags = [(state.no_evict, "NO-EVICT"), (state.no_touch, "NO-TOUCH"), (state.import, "IMPORT-SOURCE")];
-        let words = flags.into_iter().filter(|(is_set, _)| *is_set).map(|(_, name)| {
-            let mut bytes = BytesMut::new();
-            encode::request(&mut bytes, &["CLIENT", name, "ON"]);
-            bytes.freeze()
-        });
+        let words = flags.into_iter().filter(|(is_set, _)| *is_set);
+        let words = words.map(|(_, name)| encode::request_of(&["CLIENT", name, "ON"]));
         words.chain(self.said.iter().map(OwnedRequest::bytes)).collect()
     }
 }

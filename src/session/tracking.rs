@@ -47,9 +47,7 @@ pub fn with_ear(request: &OwnedRequest, ear: Option<i64>) -> Bytes {
     let is_id = |at: usize| at > 3 && view.is(at - 1, "REDIRECT");
     let words: Vec<&[u8]> =
         view.args_from(0).enumerate().map(|(at, word)| if is_id(at) { ear.as_bytes() } else { word }).collect();
-    let mut bytes = BytesMut::new();
-    encode::request(&mut bytes, &words);
-    bytes.freeze()
+    encode::request_of(&words)
 }
 
 /// Tells whoever hears of the keys that any may have changed; what the client itself is sent.

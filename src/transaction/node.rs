@@ -215,9 +215,7 @@ impl Transaction {
     fn discard(&self, desk: &Desk<'_>) {
         let Some(own) = desk.session.way.transacting() else { return };
         let word = if self.is_open { "DISCARD" } else { "UNWATCH" };
-        let mut bytes = BytesMut::new();
-        encode::request(&mut bytes, &[word]);
-        let _unread = own.lane().submit(Batch::queued(bytes.freeze(), 1, QUEUE_LOSS));
+        let _unread = own.lane().submit(Batch::queued(encode::request_of(&[word]), 1, QUEUE_LOSS));
     }
 
     /// What the upstream says to EXEC, or how the transaction has ended with that; without an answer, with `loss`.

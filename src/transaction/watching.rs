@@ -1,6 +1,6 @@
 //! WATCH: of keys of the upstream's, of owned ones, or of both.
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use super::{Desk, QUEUE_LOSS, Road, Taken, Transaction, Wait};
 use crate::command::{OwnedRequest, Request};
@@ -75,8 +75,6 @@ impl Transaction {
             return Taken::Answered;
         }
         self.watches_upstream(desk);
-        let mut theirs = BytesMut::new();
-        encode::request(&mut theirs, &words);
-        Taken::Sends(Batch::queued(theirs.freeze(), 1, QUEUE_LOSS))
+        Taken::Sends(Batch::queued(encode::request_of(&words), 1, QUEUE_LOSS))
     }
 }

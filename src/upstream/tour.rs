@@ -94,7 +94,7 @@ impl Surveyor {
             Err(reply) => return Ok(Err(reply)),
         };
         let stops = self.lane.everywhere(false);
-        let question = request(&["CLUSTER", "NODES"]);
+        let question = encode::request_of(&["CLUSTER", "NODES"]);
         let asked = stops.iter().map(|stop| (stop.to, question.clone()));
         let answers = self.ask(Batch::each(asked, true)).await?;
         let mut views = Vec::with_capacity(stops.len());
@@ -160,7 +160,7 @@ impl Surveyor {
         for (at, (slot, standing)) in slots.iter().enumerate() {
             let places = lane.upstream().cluster.history().places(standing);
             for to in places[turn].iter().filter_map(|host| lane.at(host)) {
-                asked.push((to, request(&["CLUSTER", "GETKEYSINSLOT", &slot.to_string(), "2147483647"])));
+                asked.push((to, encode::request_of(&["CLUSTER", "GETKEYSINSLOT", &slot.to_string(), "2147483647"])));
                 whose.push(at);
             }
         }
@@ -182,10 +182,4 @@ impl Surveyor {
         let ticket = self.lane.submit(batch);
         Ok(reply::each(&ticket.whole().await?))
     }
-}
-
-fn request(words: &[&str]) -> Bytes {
-    let mut bytes = BytesMut::new();
-    encode::request(&mut bytes, words);
-    bytes.freeze()
 }

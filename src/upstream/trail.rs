@@ -6,8 +6,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::BytesMut;
-
 use super::endpoint::cluster::redirect::{PAUSE, Redirect};
 use super::endpoint::cluster::{has_moved, known_node};
 use super::pinned::Pinned;
@@ -178,9 +176,7 @@ impl Upstream {
 impl Pinned {
     /// The next request, or transaction, is for a slot that its node is about to have.
     pub fn ask_for_slot(&self) {
-        let mut bytes = BytesMut::new();
-        encode::request(&mut bytes, &["ASKING"]);
-        let _unread = self.lane().submit(Batch::one(bytes.freeze(), false));
+        let _unread = self.lane().submit(Batch::one(encode::request_of(&["ASKING"]), false));
     }
 
     /// The node of a cluster that it leads to.

@@ -181,9 +181,8 @@ pub(crate) fn end_wait(
     node: Option<&str>,
     reason: &str,
 ) -> Option<Ticket> {
-    let mut bytes = BytesMut::new();
-    encode::request(&mut bytes, &["CLIENT", "UNBLOCK", &connection.to_string(), reason]);
-    let batch = Batch::one(bytes.freeze(), false);
+    let request = encode::request_of(&["CLIENT", "UNBLOCK", &connection.to_string(), reason]);
+    let batch = Batch::one(request, false);
     if node.is_none() {
         return Some(services.lane(session).submit(batch));
     }

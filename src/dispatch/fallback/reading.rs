@@ -92,12 +92,12 @@ impl BothSides {
         loaded: Arc<Entry>,
         name: &[u8],
     ) -> Result<Side, StoreError> {
-        self.look(mapping, key, loaded, command(name, key)).await.unwrap_or_else(|Broken| Err(lost()))
+        self.look(mapping, key, loaded, encode::request_of(&[name, key])).await.unwrap_or_else(|Broken| Err(lost()))
     }
 
     /// What the upstream answers to such a command about a key of definitions.
     pub(super) async fn ask_for_one(&self, mapping: MappingId, key: &Bytes, name: &[u8]) -> Result<Pieces, StoreError> {
-        let told = self.theirs.tell(command(name, key), key).await.map_err(|Broken| lost())?;
+        let told = self.theirs.tell(encode::request_of(&[name, key]), key).await.map_err(|Broken| lost())?;
         self.count(mapping, side(&told));
         Ok(told.reply)
     }
@@ -180,13 +180,6 @@ impl Call<'_> {
             Ok(with_pushes(told.reply, told.pushes))
         }))
     }
-}
-
-/// A command about one key.
-fn command(name: &[u8], key: &[u8]) -> Bytes {
-    let mut command = BytesMut::new();
-    encode::request(&mut command, &[name, key]);
-    command.freeze()
 }
 
 fn lost() -> StoreError {

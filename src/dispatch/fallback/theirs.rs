@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use crate::command::slot_of;
 use crate::dispatch::Services;
@@ -61,7 +61,7 @@ impl Theirs {
     pub(super) async fn tell(&self, command: Bytes, key: &[u8]) -> Result<Told, Broken> {
         let to = self.to(key);
         let told = self.lane.submit(Batch::one(command, true).to(to));
-        let exists = self.lane.submit(Batch::one(request(&[b"EXISTS", key]), true).to(to));
+        let exists = self.lane.submit(Batch::one(encode::request_of(&[b"EXISTS", key]), true).to(to));
         let (reply, pushes) = told.parts().await?;
         // Whoever does not answer may have it.
         let may_have_key = decode::integer(&exists.whole().await?) != Some(0);
@@ -73,7 +73,7 @@ impl Theirs {
     /// # Errors
     /// The error that came instead of an answer.
     pub(super) async fn ask(&self, words: &[&[u8]], key: &[u8], resendable: bool) -> Result<Bytes, String> {
-        let asked = self.lane.submit(Batch::one(request(words), resendable).to(self.to(key)));
+        let asked = self.lane.submit(Batch::one(encode::request_of(words), resendable).to(self.to(key)));
         answered(asked.whole().await)
     }
 
@@ -83,7 +83,8 @@ impl Theirs {
     /// The error that came instead.
     pub(super) async fn value(&self, shape: Shape, key: &[u8]) -> Result<Value, String> {
         let to = self.to(key);
-        let questions = [request(&whole_value(shape, key)), request(&[b"PTTL", key])].map(|question| (to, question));
+        let questions = [encode::request_of(&whole_value(shape, key)), encode::request_of(&[b"PTTL", key])]
+            .map(|question| (to, question));
         let replies = self.lane.submit(Batch::each(questions, true)).whole().await;
         let replies = each(&replies.map_err(|Broken| LOST_IN_REPLY.to_owned())?);
         let [value, left] = &replies[..] else {
@@ -112,20 +113,10 @@ fn answered(reply: Result<Bytes, Broken>) -> Result<Bytes, String> {
     decode::error(&reply).map_or(Ok(reply), Err)
 }
 
-fn request(words: &[&[u8]]) -> Bytes {
-    let mut request = BytesMut::new();
-    encode::request(&mut request, words);
-    request.freeze()
-}
-
 /// The command that reads a value of this type whole.
 pub(in crate::dispatch) fn whole_value(shape: Shape, key: &[u8]) -> Vec<&[u8]> {
-    match shape {
-        Shape::Hash => vec![b"HGETALL", key],
-        Shape::List => vec![b"LRANGE", key, b"0", b"-1"],
-        Shape::String => vec![b"GET", key],
-        Shape::Set => vec![b"SMEMBERS", key],
-    }
+    let (command, behind) = Record::asked_whole(shape);
+    [command.as_bytes(), key].into_iter().chain(behind.iter().map(|word| word.as_bytes())).collect()
 }
 
 /// The value in the answer to that; the inner `None`: there is no such key.

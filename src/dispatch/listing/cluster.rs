@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use super::scans::Place;
 use super::{Wish, is_hidden, page as encoded};
@@ -67,9 +67,8 @@ impl Desk {
         let mut keys: Vec<Bytes> = keys.into_iter().filter(matches).collect();
         if let Some(shape) = &self.wish.shape {
             let questions = keys.iter().map(|bulk| {
-                let (key, mut question) = (decode::bulk(bulk).unwrap_or_default(), BytesMut::new());
-                encode::request(&mut question, &[&b"TYPE"[..], key]);
-                (To::Slot(slot_of(key)), question.freeze())
+                let key = decode::bulk(bulk).unwrap_or_default();
+                (To::Slot(slot_of(key)), encode::request_of(&[&b"TYPE"[..], key]))
             });
             let replies = self.lane.submit(Batch::each(questions, true)).whole().await?;
             let shapes = reply::each(&replies);
@@ -111,11 +110,10 @@ pub(super) fn page(services: &Services, session: &mut Session, request: &Request
     let there = tour.still_there(&desk.lane, at);
     let theirs = if there == at { theirs } else { 0 };
     let asked = tour.stop(there).map(|to| {
-        let (mut bytes, theirs) = (BytesMut::new(), theirs.to_string());
+        let theirs = theirs.to_string();
         let mut words: Vec<&[u8]> = request.args_from(0).collect();
         words[1] = theirs.as_bytes();
-        encode::request(&mut bytes, &words);
-        desk.lane.submit(Batch::one(bytes.freeze(), true).to(to))
+        desk.lane.submit(Batch::one(encode::request_of(&words), true).to(to))
     });
     Flow::Later(Box::pin(async move {
         let Some(asked) = asked else {

@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use super::joint::join;
 use crate::command::slot_of;
@@ -38,11 +38,7 @@ impl BySlot {
             whose.push(at);
         }
         let count = commands.len();
-        let requests = commands.into_iter().map(|(slot, words)| {
-            let mut bytes = BytesMut::new();
-            encode::request(&mut bytes, &words);
-            (To::Slot(slot), bytes.freeze())
-        });
+        let requests = commands.into_iter().map(|(slot, words)| (To::Slot(slot), encode::request_of(&words)));
         let ticket = lane.submit(Batch::each(requests, resendable));
         Self { ticket, joint, count, whose }
     }

@@ -1,6 +1,6 @@
 //! RANDOMKEY in a cluster: a master is drawn, by the number of its keys, and draws one of them.
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use crate::dispatch::Flow;
 use crate::dispatch::call::Call;
@@ -10,9 +10,7 @@ use crate::upstream::Batch;
 
 pub(super) fn answer(call: &mut Call<'_>) -> Flow {
     let (request, lane) = (Bytes::copy_from_slice(call.request.raw()), call.services.lane(call.session).clone());
-    let mut size = BytesMut::new();
-    encode::request(&mut size, &["DBSIZE"]);
-    let (size, stops) = (size.freeze(), lane.everywhere(false));
+    let (size, stops) = (encode::request_of(&["DBSIZE"]), lane.everywhere(false));
     // A request that is wrong is so everywhere.
     if call.request.len() > 1 {
         return Flow::Upstream(lane.submit(Batch::one(request, true)));

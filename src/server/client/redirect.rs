@@ -6,7 +6,7 @@ use std::future::poll_fn;
 use std::pin::pin;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::Client;
@@ -39,9 +39,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         let theirs = connection.to_string();
         let words: Vec<&[u8]> =
             view.args_from(0).enumerate().map(|(i, word)| if i == at { theirs.as_bytes() } else { word }).collect();
-        let mut bytes = BytesMut::new();
-        encode::request(&mut bytes, &words);
-        Ok(Ok((bytes.freeze(), Some(Redirect { client: peer.id, connection }))))
+        Ok(Ok((encode::request_of(&words), Some(Redirect { client: peer.id, connection }))))
     }
 
     /// The upstream's id of a client's own connection, which that client takes now if it has none.

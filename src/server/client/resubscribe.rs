@@ -147,12 +147,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
 async fn subscribe(pinned: &Pinned, wanted: &Wanted) -> Option<BytesMut> {
     let mut pushes = BytesMut::new();
     for (kind, names) in wanted.iter().filter(|(_, names)| !names.is_empty()) {
-        let mut request = BytesMut::new();
         let words: Vec<&[u8]> =
             [kind.word(true).as_bytes()].into_iter().chain(names.iter().map(|name| &name[..])).collect();
-        encode::request(&mut request, &words);
         let expect = Expect::Confirmations(u32::try_from(names.len()).ok()?);
-        let refused = pinned.ask(request.freeze(), expect, &mut pushes).await.ok()?;
+        let refused = pinned.ask(encode::request_of(&words), expect, &mut pushes).await.ok()?;
         if !refused.is_empty() {
             return None;
         }

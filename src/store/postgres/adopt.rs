@@ -2,7 +2,7 @@
 //! is pushed by its mapping's statement.
 
 use bytes::Bytes;
-use sqlx::PgConnection;
+use sqlx::{PgConnection, Transaction};
 
 use super::Postgres;
 use super::adoption::{Adoption, Trouble};
@@ -16,6 +16,12 @@ use super::write::{NO_KEY, OTHER_SPELLING, Writer, doubt};
 use crate::record::{Record, Shape};
 use crate::store::adopt::{Adopted, Foreign, Inserted, changes, living, pulled, pushed};
 use crate::store::{Plan, StoreError};
+
+/// What was done is so from now on; where it was not, nothing is.
+async fn committed<T>(done: Result<T, Trouble>, transaction: Transaction<'_, sqlx::Postgres>) -> Result<T, StoreError> {
+    let done = done?;
+    transaction.commit().await.map(|()| done).map_err(StoreError::of_write)
+}
 
 impl Postgres {
     pub(in crate::store) async fn adopt(
@@ -168,11 +174,7 @@ impl Postgres {
             };
             Ok((inserted, desk.taken(foreign).await?))
         };
-        match done.await {
-            Ok(done) => transaction.commit().await.map(|()| done).map_err(StoreError::of_write),
-            Err(Trouble::Store(error)) => Err(error),
-            Err(Trouble::Driver(error)) => Err(StoreError::of_write(error)),
-        }
+        committed(done.await, transaction).await
     }
 
     /// Why a key has no row although its record was inserted.
@@ -219,11 +221,7 @@ impl Postgres {
             Shape::List => self.retract_lists(&mut desk, inserted).await,
             Shape::Hash | Shape::String | Shape::Set => desk.retract(inserted).await,
         };
-        let gone = match gone {
-            Ok(gone) => transaction.commit().await.map(|()| gone).map_err(StoreError::of_write),
-            Err(Trouble::Store(error)) => Err(error),
-            Err(Trouble::Driver(error)) => Err(StoreError::of_write(error)),
-        };
+        let gone = committed(gone, transaction).await;
         self.touched(inserted.iter().map(|(key, _)| &key[..]));
         let gone = self.noted(gone)?;
         Ok((1..).zip(inserted).map(|(number, _)| gone.contains(&number)).collect())

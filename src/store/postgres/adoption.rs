@@ -41,6 +41,15 @@ impl From<StoreError> for Trouble {
     }
 }
 
+impl From<Trouble> for StoreError {
+    fn from(trouble: Trouble) -> Self {
+        match trouble {
+            Trouble::Store(error) => error,
+            Trouble::Driver(error) => Self::of_write(error),
+        }
+    }
+}
+
 /// Statements of one mapping in a transaction.
 pub(super) struct Adoption<'d> {
     pub(super) connection: &'d mut PgConnection,

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use redis::AsyncConnectionConfig;
 use redis::aio::{MultiplexedConnection, PubSub};
+use redis::{AsyncConnectionConfig, ServerError, Value};
 
 use super::stream::Stream;
 use super::target::Target;
@@ -39,6 +39,15 @@ pub(super) async fn subscriber(target: &Target, timeout: Duration) -> Result<Pub
             .map_err(|error| error.to_string())
     })
     .await
+}
+
+/// The error that a reply is, or the first one in it.
+pub(super) fn fault(reply: &Value) -> Option<&ServerError> {
+    match reply {
+        Value::ServerError(error) => Some(error),
+        Value::Array(parts) => parts.iter().find_map(fault),
+        _ => None,
+    }
 }
 
 /// What takes no longer than this.

@@ -11,7 +11,7 @@ use redis::aio::MultiplexedConnection;
 use redis::{Cmd, Pipeline, RedisResult, Value};
 
 use super::Endpoint;
-use super::asking::{in_time, open};
+use super::asking::{fault, in_time, open};
 use super::target::Target;
 use crate::telemetry::locked;
 use crate::telemetry::random_id::fresh;
@@ -49,8 +49,7 @@ impl Endpoint {
         let mut both = Pipeline::new();
         both.cmd("SELECT").arg(self.first_database()).ignore();
         both.cmd("EXISTS").arg(key);
-        let asked = async { both.query_async::<Vec<i64>>(&mut connection).await.map_err(|error| error.to_string()) };
-        Ok(in_time(PATIENCE, asked).await?.contains(&1))
+        Ok(told(both.query_async::<Vec<i64>>(&mut connection)).await?.contains(&1))
     }
 
     /// Runs each of these transactions, in this order: MULTI, its commands, EXEC. What came of each of them.
@@ -71,8 +70,7 @@ impl Endpoint {
         let unsettled = greet(&mut connection, target, self.first_database()).await?;
         *locked(&self.running.0) = Some(unsettled);
         let pipeline = pipeline(transactions);
-        let ran = async { pipeline.query_async(&mut connection).await.map_err(|error| error.to_string()) };
-        let replies: Vec<RedisResult<Value>> = in_time(PATIENCE, ran).await?;
+        let replies: Vec<Value> = told(pipeline.query_async(&mut connection)).await?;
         *locked(&self.running.0) = None;
         let mut replies = replies.iter();
         let outcome = |commands: &Transaction| {
@@ -80,7 +78,7 @@ impl Endpoint {
             let mut theirs = replies.by_ref().take(commands.len() + 2);
             let first = theirs.by_ref().find_map(fault);
             theirs.for_each(drop);
-            first.map_or(Ok(()), Err)
+            first.map_or(Ok(()), |error| Err(error.to_string()))
         };
         Ok(transactions.iter().map(outcome).collect())
     }
@@ -94,9 +92,10 @@ impl Endpoint {
         // What is run at another server is no matter any more.
         if self.location.target().is_ok_and(|now| now.host() == target.host()) {
             let mut connection = open(&target, self.settings.connect_timeout).await?;
-            let listed: String = ask(&mut connection, redis::cmd("CLIENT").arg("LIST").arg("ID").arg(id)).await?;
+            let about = |what| redis::cmd("CLIENT").arg(what).arg("ID").arg(id).to_owned();
+            let listed: String = told(about("LIST").query_async(&mut connection)).await?;
             if listed.contains(&format!(" name={name} ")) {
-                let _was_there: i64 = ask(&mut connection, redis::cmd("CLIENT").arg("KILL").arg("ID").arg(id)).await?;
+                let _was_there: i64 = told(about("KILL").query_async(&mut connection)).await?;
             }
         }
         *locked(&self.running.0) = None;
@@ -115,14 +114,13 @@ async fn greet(
     greeting.cmd("SELECT").arg(database).ignore();
     greeting.cmd("CLIENT").arg("SETNAME").arg(&name).ignore();
     greeting.cmd("CLIENT").arg("ID");
-    let asked = async { greeting.query_async::<(i64,)>(connection).await.map_err(|error| error.to_string()) };
-    let (id,) = in_time(PATIENCE, asked).await?;
+    let (id,) = told(greeting.query_async::<(i64,)>(connection)).await?;
     Ok(Unsettled { target, id, name })
 }
 
-async fn ask<T: redis::FromRedisValue>(connection: &mut MultiplexedConnection, command: &Cmd) -> Result<T, String> {
-    let asked = async { command.query_async(connection).await.map_err(|error| error.to_string()) };
-    in_time(PATIENCE, asked).await
+/// What a server answers in time.
+async fn told<T>(asked: impl Future<Output = RedisResult<T>>) -> Result<T, String> {
+    in_time(PATIENCE, async { asked.await.map_err(|error| error.to_string()) }).await
 }
 
 fn pipeline(transactions: &[Transaction]) -> Pipeline {
@@ -140,20 +138,4 @@ fn pipeline(transactions: &[Transaction]) -> Pipeline {
         all.cmd("EXEC");
     }
     all
-}
-
-/// The error that a reply is, or the first one in it.
-fn fault(reply: &RedisResult<Value>) -> Option<String> {
-    match reply {
-        Err(error) => Some(error.to_string()),
-        Ok(value) => fault_in(value),
-    }
-}
-
-fn fault_in(reply: &Value) -> Option<String> {
-    match reply {
-        Value::ServerError(error) => Some(error.to_string()),
-        Value::Array(parts) => parts.iter().find_map(fault_in),
-        _ => None,
-    }
 }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use redis::aio::MultiplexedConnection;
 use redis::{Pipeline, RedisError, Value};
 
-use super::asking::open;
+use super::asking::{fault, open};
 use super::cluster;
 use super::replicas;
 use super::sentinel;
@@ -88,6 +88,9 @@ fn one(found: Result<(Target, Vec<String>), String>) -> Result<(Vec<Target>, Str
 }
 
 impl KeyServer {
+    /// A step of SCAN looks at so many keys, whoever's they are.
+    pub const STEP: u64 = 1000;
+
     async fn open(target: &Target, db: i64, timeout: Duration) -> Result<Self, NotTold> {
         let name = target.name();
         let its = |why: String| NotTold::Silent(format!("{name}: {why}"));
@@ -110,9 +113,9 @@ impl KeyServer {
     ///
     /// # Errors
     /// [`NotTold`].
-    pub async fn scan(&mut self, cursor: u64, glob: &[u8], count: u64) -> Result<(u64, Vec<Bytes>), NotTold> {
+    pub async fn scan(&mut self, cursor: u64, glob: &[u8]) -> Result<(u64, Vec<Bytes>), NotTold> {
         let mut scan = redis::cmd("SCAN");
-        scan.arg(cursor).arg("MATCH").arg(glob).arg("COUNT").arg(count);
+        scan.arg(cursor).arg("MATCH").arg(glob).arg("COUNT").arg(Self::STEP);
         let (next, keys): (u64, Vec<Vec<u8>>) = scan.query_async(&mut self.connection).await?;
         Ok((next, keys.into_iter().map(Bytes::from).collect()))
     }
@@ -135,6 +138,7 @@ impl KeyServer {
 
 /// What the replies to one transaction say.
 fn held(replies: &[Value]) -> Result<Held, NotTold> {
+    // Of a command: that of EXEC alone says only that there was another one.
     if let Some(error) = replies.iter().find_map(fault) {
         return match error.code() {
             "WRONGTYPE" => Ok(Held::OtherType),
@@ -163,15 +167,6 @@ fn parts(value: &Value) -> Result<Vec<Bytes>, NotTold> {
         }
         Value::Nil => Ok(Vec::new()),
         _ => Err(NotTold::Silent("a value is neither texts nor a list of them".to_owned())),
-    }
-}
-
-/// The error of a command that says most: that of EXEC alone says only that there was another one.
-fn fault(reply: &Value) -> Option<&redis::ServerError> {
-    match reply {
-        Value::ServerError(error) => Some(error),
-        Value::Array(parts) => parts.iter().find_map(fault),
-        _ => None,
     }
 }
 

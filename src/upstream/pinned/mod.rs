@@ -149,9 +149,7 @@ impl Pinned {
         if !name.is_empty() {
             words.extend([&b"SETNAME"[..], &name]);
         }
-        let mut bytes = BytesMut::new();
-        encode::request(&mut bytes, &words);
-        let _unread = self.lane.submit(Batch::expecting(bytes.freeze(), Expect::Replies(1)));
+        let _unread = self.lane.submit(Batch::expecting(encode::request_of(&words), Expect::Replies(1)));
         self.name.replace(name);
     }
 

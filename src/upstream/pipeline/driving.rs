@@ -5,8 +5,6 @@ use std::io;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use bytes::BytesMut;
-
 use super::batch::Batch;
 use super::connection::{Connection, Ended, late};
 use super::flight::Flight;
@@ -77,9 +75,8 @@ impl Connection {
     /// Asks a server that may become a replica to name its primary then (CLIENT CAPA of Valkey).
     pub(super) fn ask_for_redirections(&mut self) {
         let (_, delivery) = ticket(Rc::default());
-        let mut request = BytesMut::new();
-        encode::request(&mut request, &["CLIENT", "CAPA", "redirect"]);
-        self.give(Flight::new(Batch::one(request.freeze(), true), delivery));
+        let request = encode::request_of(&["CLIENT", "CAPA", "redirect"]);
+        self.give(Flight::new(Batch::one(request, true), delivery));
     }
 
     /// The primary that the server named instead of an answer.
@@ -143,9 +140,7 @@ impl Connection {
         if silent > settings.ping_interval && !self.pinged {
             self.pinged = true;
             let (_, delivery) = ticket(Rc::default());
-            let mut ping = BytesMut::new();
-            encode::request(&mut ping, &PING);
-            self.give(Flight::new(Batch::one(ping.freeze(), false), delivery));
+            self.give(Flight::new(Batch::one(encode::request_of(&PING), false), delivery));
         }
         Ok(())
     }

@@ -1,9 +1,6 @@
 //! The mode `fallback`: a key that the store has is answered as in `on`, and the upstream is asked for the others.
 
-use std::sync::RwLock;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
-use std::thread;
-
+use super::crowd::reads_what_it_wrote;
 use super::place::{NOTES, Place, config};
 use crate::operations::reload::reload;
 use crate::support::admin::metric;
@@ -342,58 +339,10 @@ fn explain_says_which_side_is_asked() {
 /// increment is lost.
 #[test]
 fn every_client_reads_what_it_has_written_from_off_by_fallback_to_on() {
-    const ROUNDS: usize = 4;
-    const CLIENTS: usize = 6;
     let place = Place::new();
     let sidecar = place.builder("mode = \"off\"").start();
-    let (round, stop) = (RwLock::new(0_usize), AtomicBool::new(false));
-    let done = [const { AtomicUsize::new(0) }; CLIENTS];
-    let client = |id: usize, mut wire: Wire| {
-        let (mut number, mut last) = (0_usize, None);
-        while !stop.load(SeqCst) {
-            let round = round.read().expect("the round");
-            let key = format!("note:{}", 10_000 + *round * CLIENTS + id);
-            match &last {
-                Some((before, told)) if before == &*round => {
-                    assert_eq!(wire.ask(&format!("HGET {key} text")), *told, "{key}");
-                }
-                _ => number = 0,
-            }
-            number += 1;
-            assert_eq!(wire.ask(&format!("HINCRBY {key} seen 1")), format!(":{number}\r\n"), "{key}");
-            let (text, told) = (format!("{id}x{number:06}"), format!("$8\r\n{id}x{number:06}\r\n"));
-            assert!(wire.ask(&format!("HSET {key} text {text}")).starts_with(':'));
-            assert_eq!(wire.ask(&format!("HGET {key} text")), told, "{key}");
-            last = Some((*round, told));
-            done[id].fetch_add(1, SeqCst);
-        }
-    };
-    thread::scope(|scope| {
-        let clients: Vec<_> = (0..CLIENTS)
-            .map(|id| {
-                let wire = sidecar.wire();
-                scope.spawn(move || client(id, wire))
-            })
-            .collect();
-        let goes_on = || {
-            // Each of them: a key that nobody has written in the mode fallback stays at the upstream.
-            let before = done.each_ref().map(|one| one.load(SeqCst));
-            until("clients go on", || done.iter().zip(before).all(|(one, before)| one.load(SeqCst) >= before + 3));
-        };
-        let mode =
-            |mode: &str| assert!(sidecar.wire().ask(&format!("HEARTHSIDE MODE {NOTES} {mode}")).starts_with('*'));
-        for _ in 0..ROUNDS {
-            for next in ["fallback 30", "fallback 60", "fallback 100", "on"] {
-                goes_on();
-                mode(next);
-            }
-            goes_on();
-            // What the store has now is not at the upstream: the next round is about other keys.
-            let mut next = round.write().expect("the round");
-            mode("off");
-            *next += 1;
-        }
-        stop.store(true, SeqCst);
-        clients.into_iter().for_each(|client| client.join().expect("a client without a wrong reply"));
+    let modes = ["fallback 30", "fallback 60", "fallback 100", "on", "off"];
+    reads_what_it_wrote(&sidecar, (4, 10_000), &modes, |wire, key, number| {
+        assert_eq!(wire.ask(&format!("HINCRBY {key} seen 1")), format!(":{number}\r\n"), "{key}");
     });
 }

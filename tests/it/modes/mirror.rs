@@ -1,14 +1,10 @@
 //! `mirror = true`: what is written while a mapping is on is at the upstream when it is switched off.
 
-use std::sync::RwLock;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
-use std::thread;
-
+use super::crowd::reads_what_it_wrote;
 use super::place::{NOTES, Place, config};
 use crate::support::admin::metric;
 use crate::support::sidecar::{Builder, Sidecar};
 use crate::support::until;
-use crate::support::wire::Wire;
 
 fn mirrored(place: &Place) -> Builder {
     place
@@ -84,50 +80,6 @@ fn without_it_the_answer_says_what_is_missing() {
 /// C1 over the way back: every client reads what it has written, whoever answers.
 #[test]
 fn every_client_reads_what_it_has_written_while_mappings_are_switched_off() {
-    const ROUNDS: usize = 8;
-    const CLIENTS: usize = 6;
     let place = Place::new();
-    let sidecar = mirrored(&place).start();
-    let (round, stop, done) = (RwLock::new(0_usize), AtomicBool::new(false), AtomicUsize::new(0));
-    let client = |id: usize, mut wire: Wire| {
-        let (mut number, mut last) = (0_usize, None);
-        while !stop.load(SeqCst) {
-            let round = round.read().expect("the round");
-            let key = format!("note:{}", 1 + *round * CLIENTS + id);
-            if let Some((before, told)) = &last
-                && *before == *round
-            {
-                assert_eq!(wire.ask(&format!("HGET {key} text")), *told, "{key}");
-            }
-            number += 1;
-            let (text, told) = (format!("{id}x{number:06}"), format!("$8\r\n{id}x{number:06}\r\n"));
-            assert!(wire.ask(&format!("HSET {key} text {text}")).starts_with(':'));
-            assert_eq!(wire.ask(&format!("HGET {key} text")), told, "{key}");
-            last = Some((*round, told));
-            done.fetch_add(1, SeqCst);
-        }
-    };
-    thread::scope(|scope| {
-        let clients: Vec<_> = (0..CLIENTS)
-            .map(|id| {
-                let wire = sidecar.wire();
-                scope.spawn(move || client(id, wire))
-            })
-            .collect();
-        let goes_on = || {
-            let before = done.load(SeqCst);
-            until("clients go on", || done.load(SeqCst) >= before + 3 * CLIENTS);
-        };
-        for _ in 0..ROUNDS {
-            goes_on();
-            off(&sidecar);
-            goes_on();
-            // What is written to the upstream is not in the store: the next round is about other keys.
-            let mut next = round.write().expect("the round");
-            sidecar.wire().ask(&format!("HEARTHSIDE MODE {NOTES} on"));
-            *next += 1;
-        }
-        stop.store(true, SeqCst);
-        clients.into_iter().for_each(|client| client.join().expect("a client that read what it wrote"));
-    });
+    reads_what_it_wrote(&mirrored(&place).start(), (8, 1), &["off", "on"], |_, _, _| ());
 }

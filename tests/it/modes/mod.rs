@@ -1,6 +1,7 @@
 //! Modes of mappings: who answers for a key, and how that changes under clients.
 
 mod changes;
+mod crowd;
 mod fallback;
 mod feed;
 mod mirror;

@@ -287,3 +287,17 @@ fn a_role_with_few_rights_notes_in_the_new_table_what_it_noted_in_the_old_one() 
     let told = told(&output);
     assert!(output.status.code() == Some(2) && told.contains("GRANT UPDATE ON hearthside.journals"), "{told}");
 }
+
+#[test]
+fn a_journal_whose_notes_are_gone_with_their_schema_says_what_to_run() {
+    let place = Place::new();
+    let mut sidecar = place.builder("20ms").start();
+    assert_eq!(sidecar.wire().ask("HSET p:1 seen 7"), ":0\r\n");
+    until_saved(&sidecar);
+    assert_eq!(sidecar.stop(), Some(0));
+    place.postgres.sql("DROP SCHEMA hearthside CASCADE");
+    let output = place.builder("20ms").execute(&["run"]);
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    assert!(told.contains("the journal cannot be replayed") && told.contains("; run `hearthside migrate`"), "{told}");
+}
