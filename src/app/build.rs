@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Instant;
 
 use futures_util::{StreamExt as _, stream};
 use tokio::runtime::Handle;
@@ -148,9 +149,10 @@ impl Ground {
 /// # Errors
 /// What is wrong with the file.
 fn from_file(mapping: &Mapping, path: &Path) -> Result<DefinitionSource, Failure> {
+    let begun = Instant::now();
     let checked = load_file(mapping, path)
         .map_err(|error| Failure::fault(&format!("{}.file", mapping.config.path), &error.to_string()))?;
-    Ok(DefinitionSource::file(mapping.clone(), checked))
+    Ok(DefinitionSource::file(mapping.clone(), checked, begun))
 }
 
 /// A store with the plan of every mapping. One that the schema does not fit keeps none of the others from being served.

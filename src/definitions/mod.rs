@@ -8,6 +8,7 @@ mod rows;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 use arc_swap::{ArcSwap, Guard};
 use bytes::Bytes;
@@ -24,9 +25,12 @@ pub struct Snapshot {
 }
 
 /// The definitions of one mapping.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Set {
     table: Arc<Table>,
+    /// When the table began to be read, and when this version of it was there.
+    begun: Instant,
+    came: Instant,
     /// What has become of these keys since; none: it is no definition any more.
     changed: HashMap<Bytes, Option<Arc<Record>>>,
     /// How many looks at what is visible in the store had begun when the table was known.
@@ -36,6 +40,12 @@ struct Set {
 }
 
 impl Set {
+    /// A table that began to be read then.
+    fn read(table: Table, begun: Instant, known_at: u64) -> Self {
+        let (table, came) = (Arc::new(table), Instant::now());
+        Self { table, begun, came, changed: HashMap::new(), known_at, ordered: Arc::default() }
+    }
+
     fn ordered(&self) -> &[Bytes] {
         self.ordered.get_or_init(|| {
             let mut keys: Vec<Bytes> = self.keys().map(Bytes::copy_from_slice).collect();
@@ -66,7 +76,8 @@ impl Set {
         let mut changed = self.changed.clone();
         changed.extend(rows.iter().cloned());
         let ordered = if has_same_keys { self.ordered.clone() } else { Arc::default() };
-        Self { table: self.table.clone(), changed, known_at: self.known_at, ordered }
+        let (table, begun, known_at) = (self.table.clone(), self.begun, self.known_at);
+        Self { table, begun, came: Instant::now(), changed, known_at, ordered }
     }
 }
 
@@ -117,9 +128,9 @@ impl Definitions {
         self.current.load()
     }
 
-    /// Puts a new table in the place of mapping `id`'s; so many looks had begun when it was known.
-    fn swap(&self, id: MappingId, table: Table, known_at: u64) {
-        self.set(id, &Arc::new(Set { table: Arc::new(table), known_at, ..Set::default() }));
+    /// Puts a new version in the place of mapping `id`'s.
+    fn swap(&self, id: MappingId, set: Set) {
+        self.set(id, &Arc::new(set));
     }
 
     fn set(&self, id: MappingId, set: &Arc<Set>) {
@@ -137,6 +148,12 @@ impl Definitions {
         if let Some(set) = others.current.load().set(theirs) {
             self.set(id, set);
         }
+    }
+
+    /// True if what there is of mapping `id` was read behind all that `others` have shown of their mapping `theirs`.
+    fn is_behind(&self, id: MappingId, others: &Self, theirs: MappingId) -> bool {
+        let (own, others) = (self.current.load(), others.current.load());
+        own.set(id).is_some_and(|own| others.set(theirs).is_none_or(|shown| shown.came < own.begun))
     }
 
     /// Mapping `id` cannot be loaded: if it never was, its keys are answered with this reason.
@@ -186,15 +203,33 @@ impl Definitions {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+    use std::time::{Duration, Instant};
 
-    use super::{Definitions, MappingId};
+    use super::{Definitions, MappingId, Set};
+
+    fn read(begun: Instant) -> Set {
+        Set::read(Default::default(), begun, 0)
+    }
+
+    #[test]
+    fn what_was_read_behind_what_others_have_shown_is_known() {
+        let (old, new, id) = (Definitions::default(), Definitions::default(), MappingId::new(0));
+        assert!(!new.is_behind(id, &old, id), "there is nothing");
+        let before = Instant::now();
+        new.swap(id, read(before));
+        assert!(new.is_behind(id, &old, id), "the others have shown nothing");
+        old.swap(id, read(before));
+        assert!(!new.is_behind(id, &old, id), "the others were still reading when it began to be read");
+        new.swap(id, read(Instant::now() + Duration::from_nanos(1)));
+        assert!(new.is_behind(id, &old, id));
+    }
 
     #[test]
     fn definitions_that_are_taken_over_are_the_very_same() {
         let (old, new) = (Definitions::default(), Definitions::default());
         let id = MappingId::new;
-        old.swap(id(1), Default::default(), 0);
-        new.swap(id(0), Default::default(), 0);
+        old.swap(id(1), read(Instant::now()));
+        new.swap(id(0), read(Instant::now()));
         new.take(id(0), &old, id(1));
         new.take(id(2), &old, id(7));
         let (before, after) = (old.snapshot(), new.snapshot());

@@ -4,14 +4,14 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
 use futures_util::future::join_all;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::{Notify, RwLock, RwLockWriteGuard, Semaphore};
 
-use super::Definitions;
+use super::{Definitions, Set};
 use crate::keys::MappingId;
 use crate::mapping::Mapping;
 use crate::record::Table;
@@ -27,8 +27,8 @@ pub struct DefinitionSource {
     pub mapping: Mapping,
     /// Its plan, which is replaced when the schema has changed.
     pub plan: Option<CurrentPlan>,
-    /// What its file held when it was checked: the first load.
-    pub checked: Mutex<Option<Table>>,
+    /// What its file held when it was checked, and when that began: the first load.
+    pub checked: Mutex<Option<(Table, Instant)>>,
     /// Its loads run one after the other, so that an older one never replaces a newer one.
     pub(super) turn: tokio::sync::Mutex<()>,
 }
@@ -40,10 +40,10 @@ impl DefinitionSource {
         Self { mapping, plan: Some(plan), checked: Mutex::default(), turn: tokio::sync::Mutex::default() }
     }
 
-    /// A mapping that is a file, which held this when it was checked.
+    /// A mapping that is a file, which held this when it was checked, from `begun` on.
     #[must_use]
-    pub fn file(mapping: Mapping, checked: Table) -> Self {
-        Self { mapping, plan: None, checked: Mutex::new(Some(checked)), turn: tokio::sync::Mutex::default() }
+    pub fn file(mapping: Mapping, checked: Table, begun: Instant) -> Self {
+        Self { mapping, plan: None, checked: Mutex::new(Some((checked, begun))), turn: tokio::sync::Mutex::default() }
     }
 }
 
@@ -262,27 +262,32 @@ impl Reloader {
         still
     }
 
-    /// Takes the place of `old`. Files, which may have been read before `old` read them last, are read once more, and
-    /// from then on both show them where the mapping is the same. Until the guard that is returned is dropped, `old`
-    /// loads nothing.
+    /// Takes the place of `old`. Files are read once more; what cannot be read is logged, and tried again when the place
+    /// has been taken. Until the guard that is returned is dropped, `old` loads nothing, and both show the same of each
+    /// mapping that is the same.
     pub async fn overtake<'o>(&self, old: &'o Self) -> RwLockWriteGuard<'o, ()> {
         let still = old.place.write().await;
         for source in self.files() {
-            // What cannot be read is logged, and tried again when the place has been taken.
             let _stays = self.reload(source).await;
-            let is_same = |other: &&DefinitionSource| other.mapping.config.is_same(&source.mapping.config);
-            if let Some(other) = old.files().find(is_same) {
-                old.definitions.take(other.mapping.id, &self.definitions, source.mapping.id);
-            }
         }
-        // What could not be loaded now keeps its last good version, as without a reload.
-        let has_none = |plan: &&CurrentPlan| !self.definitions.has(plan.mapping().id);
-        for lacking in self.plans().filter(has_none).map(CurrentPlan::mapping) {
-            if let Some(other) = old.plans().find(|other| other.mapping().config.is_same(&lacking.config)) {
-                self.definitions.take(lacking.id, &old.definitions, other.mapping().id);
+        for source in &self.sources {
+            let is_same = |other: &&DefinitionSource| other.mapping.config.is_same(&source.mapping.config);
+            if let Some(other) = old.sources.iter().find(is_same) {
+                self.agree(source.mapping.id, old, other.mapping.id);
             }
         }
         still
+    }
+
+    /// Mapping `id` and the mapping `theirs` of `old`, which are the same, show one version, and no client sees an older
+    /// one than before.
+    fn agree(&self, id: MappingId, old: &Self, theirs: MappingId) {
+        if self.definitions.is_behind(id, &old.definitions, theirs) {
+            return old.definitions.take(theirs, &self.definitions, id);
+        }
+        self.definitions.take(id, &old.definitions, theirs);
+        // What came to it here, and has not come to `old`, is in the next load.
+        self.doubt(id);
     }
 
     fn files(&self) -> impl Iterator<Item = &DefinitionSource> {
@@ -300,7 +305,7 @@ impl Reloader {
         let loaded = self.load(source).await;
         let known_at = self.store.looks();
         self.metrics.reloaded(Outcome::of(&loaded));
-        let records = loaded.inspect_err(|error| {
+        let (records, begun) = loaded.inspect_err(|error| {
             self.doubt(source.mapping.id);
             self.complain(source, error);
         })?;
@@ -310,7 +315,7 @@ impl Reloader {
         } else {
             tracing::info!(mapping, definitions = records.len(), "definitions loaded");
         }
-        self.definitions.swap(source.mapping.id, records, known_at);
+        self.definitions.swap(source.mapping.id, Set::read(records, begun, known_at));
         self.metrics.definitions.set(self.definitions.count() as i64);
         Ok(())
     }
@@ -341,8 +346,10 @@ impl Reloader {
         }
     }
 
-    async fn load(&self, source: &DefinitionSource) -> Result<Table, StoreError> {
-        match (&source.plan, source.mapping.config.file.clone()) {
+    /// The definitions of a mapping, and when they began to be read.
+    async fn load(&self, source: &DefinitionSource) -> Result<(Table, Instant), StoreError> {
+        let begun = Instant::now();
+        let table = match (&source.plan, source.mapping.config.file.clone()) {
             (Some(plan), _) => self.load_planned(plan).await,
             (None, Some(path)) => {
                 if let Some(checked) = source.checked.lock().unwrap_or_else(PoisonError::into_inner).take() {
@@ -354,6 +361,7 @@ impl Reloader {
                 read.await.unwrap_or_else(|error| Err(StoreError::Refused(error.to_string())))
             }
             (None, None) => Err(StoreError::Refused("the mapping has no source".into())),
-        }
+        };
+        Ok((table?, begun))
     }
 }

@@ -91,10 +91,11 @@ impl Definitions {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+    use std::time::Instant;
 
     use bytes::Bytes;
 
-    use super::Definitions;
+    use super::super::{Definitions, Set};
     use crate::keys::MappingId;
     use crate::record::{Record, Table};
 
@@ -106,7 +107,7 @@ mod tests {
         for key in ["a", "b"] {
             table.insert(key.as_bytes().into(), record(key));
         }
-        definitions.swap(id, table, 0);
+        definitions.swap(id, Set::read(table, Instant::now(), 0));
         let before = definitions.snapshot().clone();
         let row = |key: &'static str, text: Option<&str>| (Bytes::from(key), text.map(|text| Arc::new(record(text))));
         definitions.change(vec![(id, vec![row("a", Some("x")), row("b", None), row("c", Some("y")), row("d", None)])]);

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::support::admin::request;
+use crate::support::admin::{metric, request};
 use crate::support::postgres::Postgres;
 use crate::support::redis::Redis;
 use crate::support::sidecar::{Sidecar, demo};
@@ -135,4 +135,60 @@ fn a_file_with_two_entries_of_one_key_or_an_entry_that_is_no_object_is_refused()
         let told = String::from_utf8_lossy(&done.stderr).into_owned();
         assert!(done.status.code() == Some(2) && told.contains(fault), "{text}: {told}");
     }
+}
+
+const DEFINED: &str =
+    "\n[[definitions]]\nkey = \"tool:{id}\"\ntype = \"string\"\ntable = \"tools\"\nvalue = \"name\"\n";
+/// What is loaded only when nothing stands in the gate.
+const GATED: &str = "\n[[definitions]]\nkey = \"slow:{id}\"\ntype = \"string\"\nvalue = \"name\"\n\
+    query = \"SELECT 'a' AS id, 'b' AS name WHERE is_open()\"\n";
+const GATE: &str = "CREATE TABLE gate (closed bool); CREATE TABLE tools (id text PRIMARY KEY, name text);
+    INSERT INTO tools VALUES ('axe', 'old');
+    CREATE FUNCTION is_open() RETURNS bool LANGUAGE plpgsql AS $$ BEGIN
+        WHILE EXISTS (SELECT FROM gate) LOOP PERFORM pg_sleep(0.01); END LOOP; RETURN true; END $$";
+
+#[test]
+fn definitions_do_not_go_back_at_a_reload() {
+    let (redis, postgres) = (Redis::start(), Postgres::start());
+    postgres.sql(GATE);
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    let tiers = |text: &str| fs::write(file.path(), text).expect("written");
+    tiers(r#"{"1": "old"}"#);
+    let config = format!(
+        "[[definitions]]\nkey = \"tier:{{id}}\"\ntype = \"string\"\nfile = \"{}\"\n{DEFINED}",
+        file.path().display()
+    );
+    let builder = Sidecar::builder().redis(&redis).postgres(&postgres).config(&config);
+    let sidecar = builder
+        .set("STORE__QUERY_TIMEOUT", "30s")
+        .expect(&[warnings::NO_TRIGGERS, warnings::DEFINITIONS_NOT_LOADED])
+        .start();
+    let loaded = || metric(&sidecar, "hearthside_reloads_total{outcome=\"ok\"}");
+    let (mut wire, before) = (sidecar.wire(), loaded());
+    let mut both = || [wire.ask("GET tier:1"), wire.ask("GET tool:axe")];
+    assert_eq!(both(), ["$3\r\nold\r\n"; 2]);
+
+    // What comes has read both, and waits for something else.
+    postgres.sql("INSERT INTO gate VALUES (true)");
+    sidecar.configure(&format!("{config}{GATED}"));
+    sidecar.signal("HUP");
+    until("both are read", || loaded() == before + 2.0);
+    tiers(r#"{"1": "new"}"#);
+    postgres.sql("UPDATE tools SET name = 'new'");
+    assert_eq!(sidecar.wire().ask("HEARTHSIDE RELOAD"), "+OK\r\n");
+    until("what is served reads them once more", || both() == ["$3\r\nnew\r\n"; 2]);
+
+    // From now on neither can be read.
+    tiers("{");
+    let mut lock = postgres.session();
+    lock.run("BEGIN; LOCK TABLE tools IN ACCESS EXCLUSIVE MODE;");
+    postgres.sql("DELETE FROM gate");
+    until("the configuration is in force", || {
+        assert_eq!(both(), ["$3\r\nnew\r\n"; 2], "what was shown has gone back");
+        metric(&sidecar, "hearthside_config_reloads_total{outcome=\"ok\"}") == 1.0
+    });
+    assert_eq!(both(), ["$3\r\nnew\r\n"; 2], "what was shown has gone back");
+    tiers(r#"{"1": "newest"}"#);
+    lock.run("UPDATE tools SET name = 'newest'; COMMIT;");
+    until("they are tried again", || both() == ["$6\r\nnewest\r\n"; 2]);
 }
