@@ -7,7 +7,7 @@ use rustls::ServerConfig;
 use super::descriptors;
 use crate::access::{Access, Token};
 use crate::command::suggestion;
-use crate::config::{Config, Faults, Loaded, OnLoss, Ping, Settings, TlsVerify, Upstream};
+use crate::config::{Config, Faults, Loaded, OnLoss, Ping, ReadFrom, Settings, TlsVerify, Upstream};
 use crate::dispatch::{ModeOrders, Owned};
 use crate::inspect::About;
 use crate::mapping::{Mappings, Modes};
@@ -70,8 +70,25 @@ fn addresses(settings: &Settings, mappings: &Mappings, faults: &mut Faults) {
     }
 }
 
+/// Settings of replicas that have no effect beside the others.
+fn doubt_replicas(upstream: &Upstream, faults: &mut Faults) {
+    let Upstream { read_from, read_keys, zone, .. } = upstream;
+    if *read_from != ReadFrom::Primary && read_keys.is_empty() {
+        let text = "has no effect, because upstream.read_keys names no keys; [\"*\"] are all that the upstream holds";
+        faults.doubt("upstream.read_from", text);
+    }
+    if *read_from == ReadFrom::Primary && !read_keys.is_empty() {
+        let text = "has no effect, because upstream.read_from is \"primary\"; write \"replica\" or \"nearest\" there";
+        faults.doubt("upstream.read_keys", text);
+    }
+    if *read_from == ReadFrom::Primary && !zone.is_empty() {
+        faults.doubt("upstream.zone", "has no effect, because upstream.read_from is \"primary\": no replica is read");
+    }
+}
+
 /// Adds warnings about what works and is perhaps not what was meant.
 fn doubts(settings: &Settings, mappings: &Mappings, faults: &mut Faults) {
+    doubt_replicas(&settings.upstream, faults);
     for (i, name) in settings.security.deny.iter().enumerate() {
         if let Some(suggestion) = suggestion(name) {
             let text = format!(

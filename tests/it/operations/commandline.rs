@@ -231,6 +231,21 @@ fn what_works_and_is_perhaps_not_meant_is_a_warning_at_check_start_and_reload() 
 }
 
 #[test]
+fn settings_of_replicas_that_have_no_effect_are_warned_about() {
+    let told =
+        |settings: &str| stderr(&Sidecar::builder().config(&format!("[upstream]\n{settings}\n")).execute(&["check"]));
+    for (settings, warning) in [
+        ("read_from = \"replica\"", "upstream.read_from: has no effect, because upstream.read_keys names no keys"),
+        ("read_keys = [\"*\"]", "upstream.read_keys: has no effect, because upstream.read_from is \"primary\""),
+        ("zone = \"a\"", "upstream.zone: has no effect, because upstream.read_from is \"primary\""),
+    ] {
+        assert!(told(settings).contains(warning), "{settings}: {}", told(settings));
+    }
+    let told = told("read_from = \"replica\"\nread_keys = [\"*\"]\nzone = \"a\"");
+    assert!(!told.contains("no effect"), "{told}");
+}
+
+#[test]
 fn a_mistyped_type_is_one_fault() {
     let config = "[[definitions]]\nkey = \"a:{id}\"\ntype = \"hsah\"\ntable = \"items\"\n";
     let told = stderr(&Sidecar::builder().config(config).execute(&["check"]));
