@@ -37,6 +37,7 @@ const FILES: &[File] = &files![
     SCRIPT "head.js",
     SCRIPT "key.js",
     SCRIPT "mappings.js",
+    SCRIPT "modes.js",
     SCRIPT "people.js",
     SCRIPT "plots.js",
     SCRIPT "session.js",

@@ -5,5 +5,6 @@ mod appearance;
 mod drafts;
 mod looks;
 mod mapping;
+mod modes;
 mod page;
 mod troubles;

@@ -19,20 +19,21 @@ export const byId = (id) => document.getElementById(id);
 
 /**
  * Puts `children` into `parent` in place of those that differ: a selection in the others stays, and so does the focus
- * on a link that is there again.
+ * on a link, or something with an id, that is there again.
  */
 export function fill(parent, ...children) {
   const next = [...el('div', {}, ...children).childNodes];
-  const focused = parent.contains(document.activeElement) ? document.activeElement.getAttribute('href') : null;
+  const active = parent.contains(document.activeElement) ? document.activeElement : null;
+  const [id, link] = [active?.id, active?.getAttribute('href')];
   next.forEach((child, at) => {
     const old = parent.childNodes[at];
     if (!old) parent.append(child);
     else if (!old.isEqualNode(child)) old.replaceWith(child);
   });
   while (parent.childNodes.length > next.length) parent.lastChild.remove();
-  if (focused && !parent.contains(document.activeElement)) {
-    parent.querySelector(`[href="${CSS.escape(focused)}"]`)?.focus();
-  }
+  if (!active || parent.contains(document.activeElement)) return;
+  if (id) byId(id)?.focus();
+  else if (link) parent.querySelector(`[href="${CSS.escape(link)}"]`)?.focus();
 }
 
 /** What a name may have at most to be shown whole. */

@@ -2,13 +2,14 @@
 
 import { read } from './api.js';
 import { el } from './dom.js';
+import { modes } from './modes.js';
 import { table } from './table.js';
 import { ago, brief, bytes, count, percent, span } from './words.js';
 
 const words = (row) => [`${row.kind} ${row.type} of ${row.source}`, row.kind === 'cached' && `writes: ${row.write}`,
   row.ttl_ms !== null && `kept for ${span(row.ttl_ms)}`].filter(Boolean).join(', ');
 
-const columns = [
+const columns = (button) => [
   { name: 'Mapping', head: true, of: (row) => row.mapping, show: (row) => [
     el('code', {}, row.mapping),
     el('span', { class: 'note' }, words(row)),
@@ -18,6 +19,7 @@ const columns = [
     el('span', { class: row.state === 'up' ? 'good' : 'bad' }, row.state),
     row.is_told === false && el('span', { class: 'note doubt' }, 'its changes are not told: triggers are missing'),
   ] },
+  { name: 'Mode', of: (row) => row.mode, show: button },
   { name: 'Entries', number: true, of: (row) => row.entries, show: (row) => count(row.entries) },
   { name: 'Bytes', number: true, of: (row) => row.bytes, show: (row) => bytes(row.bytes) },
   { name: 'Reads/s', number: true, of: (row) => row.reads_per_second, show: (row) => brief(row.reads_per_second) },
@@ -42,7 +44,12 @@ function paced(rows, before, seconds) {
 }
 
 export function mappings() {
-  const list = table({ caption: 'What is counted is counted since the start', columns, empty: 'The configuration has no mapping.' });
+  const mode = modes(() => refresh());
+  const list = table({
+    caption: 'What is counted is counted since the start',
+    columns: columns(mode.button),
+    empty: 'The configuration has no mapping.',
+  });
   list.root.id = 'mapping-table';
   let before = [];
   let at = 0;
@@ -52,5 +59,5 @@ export function mappings() {
     list.update(paced(rows, before, (now - at) / 1000));
     [before, at] = [rows, now];
   }
-  return { name: 'mappings', title: 'Mappings', parts: [list.root], refresh };
+  return { name: 'mappings', title: 'Mappings', parts: [...mode.parts, list.root], refresh };
 }
