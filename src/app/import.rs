@@ -47,6 +47,9 @@ pub async fn import(config: &Config, mappings: &Mappings, order: &ImportOrder) -
         return Err(why);
     }
     warn_of_mode(mapping);
+    if let Some(text) = import::elsewhere(&topology, settings.upstream.connect_timeout).await {
+        tracing::warn!("{text}");
+    }
     let wishes = Wishes {
         batch: order.batch,
         rate: order.rate,

@@ -19,6 +19,24 @@ pub struct Hidden {
     pub is_all: bool,
 }
 
+/// What is to be known of the upstream's other databases, if they have keys: the sidecar counts, copies and brings back
+/// those of `upstream.url` alone. Nothing where its user may not ask.
+pub async fn elsewhere(topology: &Topology, timeout: Duration) -> Option<String> {
+    let mut found = Vec::new();
+    for mut server in Owners::find(topology, timeout).await.ok()?.servers {
+        found.extend(server.databases().await.ok()?);
+    }
+    let others: Vec<&(i64, u64)> = found.iter().filter(|(number, _)| *number != topology.db()).collect();
+    let first = others.first()?.0;
+    let listed: Vec<String> = others.iter().map(|(number, keys)| format!("{number} ({keys} keys)")).collect();
+    Some(format!(
+        "keys of other databases are not looked at: {}; that of upstream.url is {}, and should be the one that the \
+         application uses (redis://.../{first})",
+        listed.join(", "),
+        topology.db(),
+    ))
+}
+
 /// Counts what each of these mappings hides, at once, for three seconds at most. A key is counted once for each time
 /// that SCAN gives it, which is seldom more than once.
 ///

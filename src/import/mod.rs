@@ -13,15 +13,16 @@ mod settling;
 mod side;
 mod walk;
 
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
-pub use hidden::{Hidden, hidden};
+pub use hidden::{Hidden, elsewhere, hidden};
 pub use report::Report;
 
-use crate::config::Upstream;
+use crate::config::{Shape, Upstream};
 use crate::keys::Keyspace;
 use crate::mapping::Mapping;
 use crate::store::{Plan, Store, StoreError};
@@ -100,6 +101,8 @@ struct Import<'i> {
     report: Report,
     /// What was inserted and has not been found to be right yet.
     unsettled: Vec<Unsettled>,
+    /// The processes that the keys are read from. One that has begun since may have lost what it had.
+    runs: HashSet<String>,
     /// Keys that were not where they were listed: all are listed once more.
     has_moved: bool,
     /// When the rate lets the next batch begin.
@@ -115,15 +118,19 @@ pub fn unable(mapping: &Mapping, plan: &Plan) -> Option<String> {
     let (name, block) = (mapping.pattern.text(), &mapping.config);
     plan.may_adopt().err()?;
     let do_this = match (&block.table, &block.query) {
+        (Some(table), _) if mapping.pattern.is_one_key() => {
+            format!("it has no {{placeholder}}, and no row is its own: fill the table {table} yourself")
+        }
         (Some(table), _) => format!(
             "its write is not \"through\" or \"deferred\", so that nothing of it is written to the table {table}; set \
              write = \"through\", at least until it is imported"
         ),
-        (None, Some(_)) => {
-            "it is a query, and has no statement that writes an element: give a list push (and remove), \
-            or fill the tables of the query yourself"
+        (None, Some(_)) if block.shape == Shape::List => {
+            "it is a query, and has no statement that writes an element: give it push (and remove), or fill the \
+             tables of the query yourself"
                 .to_owned()
         }
+        (None, Some(_)) => "it is a query, of which nothing is written: fill its tables yourself".to_owned(),
         (None, None) => "it is a file, which is not written".to_owned(),
     };
     Some(format!("'{name}' cannot be imported: {do_this}"))
@@ -142,6 +149,7 @@ pub async fn import(ends: Ends<'_>, wishes: Wishes, stop: CancellationToken) -> 
         progress: Progress::begin(ends.plan.mapping().pattern.text()),
         report: Report::new(wishes),
         unsettled: Vec::new(),
+        runs: HashSet::new(),
         has_moved: false,
         next: now,
         passes: 0,

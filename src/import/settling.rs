@@ -139,6 +139,12 @@ impl Import<'_> {
                 }
             }
         }
+        if !self.runs.contains(&server.run) && !gone.is_empty() {
+            let text = "keys that were copied are not at the upstream any more, whose server is another process than \
+                the one that they were read from: their rows stay, because it may have lost them";
+            tracing::warn!(keys = gone.len(), "{text}");
+            return Ok(());
+        }
         self.take_back(gone).await
     }
 

@@ -10,6 +10,9 @@ impl Import<'_> {
     pub(super) async fn pass(&mut self) -> Result<bool, Trouble> {
         let timeout = self.ends.upstream.connect_timeout;
         let mut owners = Owners::find(self.ends.topology, timeout).await?;
+        if self.runs.is_empty() {
+            self.runs.extend(owners.servers.iter().map(|server| server.run.clone()));
+        }
         let mut all = 0;
         for server in &mut owners.servers {
             all += server.count().await.unwrap_or(0);

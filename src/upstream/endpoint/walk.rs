@@ -61,6 +61,8 @@ pub struct Owners {
 #[derive(Debug)]
 pub struct KeyServer {
     connection: MultiplexedConnection,
+    /// The process that answers, as it calls itself; empty where its user may not ask.
+    pub run: String,
 }
 
 impl Owners {
@@ -98,7 +100,9 @@ impl KeyServer {
         if db != 0 {
             redis::cmd("SELECT").arg(db).query_async::<()>(&mut connection).await?;
         }
-        Ok(Self { connection })
+        let told: Option<String> = redis::cmd("INFO").arg("server").query_async(&mut connection).await.ok();
+        let run = told.and_then(|told| Some(told.lines().find_map(|line| line.strip_prefix("run_id:"))?.to_owned()));
+        Ok(Self { connection, run: run.unwrap_or_default() })
     }
 
     /// How many keys it has in its database.
@@ -107,6 +111,15 @@ impl KeyServer {
     /// [`NotTold`].
     pub async fn count(&mut self) -> Result<u64, NotTold> {
         Ok(redis::cmd("DBSIZE").query_async(&mut self.connection).await?)
+    }
+
+    /// Its databases that have keys, by their numbers, with how many.
+    ///
+    /// # Errors
+    /// [`NotTold`].
+    pub async fn databases(&mut self) -> Result<Vec<(i64, u64)>, NotTold> {
+        let told: String = redis::cmd("INFO").arg("keyspace").query_async(&mut self.connection).await?;
+        Ok(told.lines().filter_map(database).collect())
     }
 
     /// Some of its keys, and where to go on; 0: these were the last.
@@ -134,6 +147,13 @@ impl KeyServer {
         let replies: Vec<Value> = all.query_async(&mut self.connection).await?;
         replies.chunks(4).map(held).collect()
     }
+}
+
+/// A line of INFO keyspace: `db1:keys=2,expires=0,avg_ttl=0`.
+/// Source: <https://redis.io/docs/latest/commands/info/>
+fn database(line: &str) -> Option<(i64, u64)> {
+    let (number, told) = line.trim().strip_prefix("db")?.split_once(":keys=")?;
+    Some((number.parse().ok()?, told.split(',').next()?.parse().ok()?))
 }
 
 /// What the replies to one transaction say.
@@ -175,7 +195,19 @@ mod tests {
     use bytes::Bytes;
     use redis::Value;
 
-    use super::{Held, held};
+    use super::{Held, database, held};
+
+    #[test]
+    fn databases_are_read_with_their_keys() {
+        for (line, expected) in [
+            ("db1:keys=20,expires=3,avg_ttl=0\r", Some((1, 20))),
+            ("db12:keys=1,expires=0,avg_ttl=0,subexpiry=0", Some((12, 1))),
+            ("# Keyspace", None),
+            ("db0_distrib_strings_sizes:1=2", None),
+        ] {
+            assert_eq!(database(line), expected, "{line}");
+        }
+    }
 
     fn told(value: Value, left: i64) -> Vec<Value> {
         let queued = || Value::SimpleString("QUEUED".into());

@@ -92,6 +92,7 @@ fn a_mapping_that_cannot_be_imported_says_what_to_do() {
         "{}\n[[definitions]]\nkey = \"d:{{id}}\"\ntype = \"hash\"\ntable = \"plains\"\n\
          [[caches]]\n\
          key = \"q:{{id:int}}\"\ntype = \"hash\"\nquery = \"SELECT f FROM plains WHERE id = $1\"\nttl = \"1m\"\n\
+         [[caches]]\nkey = \"all\"\ntype = \"set\"\nvalue = \"v\"\ntable = \"members\"\n\
          [[caches]]\nkey = \"r:{{id:int}}\"\ntype = \"hash\"\ntable = \"plains\"\n",
         tables.config()
     );
@@ -99,7 +100,8 @@ fn a_mapping_that_cannot_be_imported_says_what_to_do() {
     let said = |mapping: &str| -> Said { builder.execute(&["import", mapping]).into() };
     for (mapping, expected) in [
         ("d:{id}", "'d:{id}' is a definition, which is loaded as a whole and never written"),
-        ("q:{id:int}", "it is a query, and has no statement that writes an element: give a list push"),
+        ("q:{id:int}", "it is a query, of which nothing is written: fill its tables yourself"),
+        ("all", "it has no {placeholder}, and no row is its own: fill the table members yourself"),
         ("r:{id:int}", "nothing of it is written to the table plains; set write = \"through\""),
         ("h:{id:itn}", "no mapping has the key pattern 'h:{id:itn}'; did you mean 'h:{id:int}'?"),
     ] {

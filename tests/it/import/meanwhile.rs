@@ -12,12 +12,12 @@ const GATE: &str = "CREATE FUNCTION gate() RETURNS trigger LANGUAGE plpgsql AS $
     CREATE TRIGGER gate BEFORE INSERT ON plains FOR EACH STATEMENT EXECUTE FUNCTION gate();";
 
 /// Runs an import that waits at its insert, behind its reading of the keys, while `meanwhile` runs; what it says.
-fn while_it_is_under_way(tables: &Tables, redis: &Redis, meanwhile: impl FnOnce()) -> Said {
+fn while_it_is_under_way(tables: &Tables, upstream: &str, meanwhile: impl FnOnce()) -> Said {
     let Tables::Postgres(postgres) = tables else { unreachable!("it has locks") };
     tables.sql(GATE);
     let mut session = postgres.session();
     session.run("SELECT pg_advisory_lock(42);");
-    let builder = tables.builder(&redis.url());
+    let builder = tables.builder(upstream);
     thread::scope(|scope| {
         let import = scope.spawn(|| builder.execute(&["import", "p:{id:int}"]));
         let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'";
@@ -35,11 +35,28 @@ fn a_key_that_is_deleted_meanwhile_does_not_come_back() {
     for id in 1..=9 {
         wire.ask(&format!("HSET p:{id} f a"));
     }
-    let told = while_it_is_under_way(&tables, &redis, || {
+    let told = while_it_is_under_way(&tables, &redis.url(), || {
         redis.wire().ask("DEL p:3 p:4");
     });
     told.expect(0, &["copied 7", "vanished 2", "compared and equal 7", "different 0"]);
     assert_eq!(tables.sql("SELECT string_agg(id::text, ',' ORDER BY id) FROM plains"), "1,2,5,6,7,8,9");
+}
+
+/// Who has lost everything has deleted nothing: the rows that were inserted are all that is left.
+#[test]
+fn an_upstream_that_comes_back_empty_takes_no_row_away() {
+    let (tables, mut redis) = (Tables::postgres(), Redis::start());
+    let mut wire = redis.wire();
+    for id in 1..=9 {
+        wire.ask(&format!("HSET p:{id} f a"));
+    }
+    let url = redis.url();
+    let told = while_it_is_under_way(&tables, &url, || {
+        redis.kill();
+        redis.launch();
+    });
+    assert_eq!(tables.sql("SELECT count(*) FROM plains WHERE f = 'a'"), "9", "{}{}", told.out, told.err);
+    assert!(told.err.contains("another process than the one that they were read from"), "{}", told.err);
 }
 
 #[test]
@@ -49,7 +66,7 @@ fn a_key_that_is_changed_meanwhile_is_looked_at_again_and_listed_by_its_field() 
     for id in 1..=9 {
         wire.ask(&format!("HSET p:{id} f a n 1"));
     }
-    let told = while_it_is_under_way(&tables, &redis, || {
+    let told = while_it_is_under_way(&tables, &redis.url(), || {
         redis.wire().ask("HSET p:3 f secretly");
     });
     told.expect(1, &["copied 9", "compared and equal 8", "different 1"]);
@@ -66,7 +83,7 @@ fn a_row_that_the_application_makes_meanwhile_wins() {
         wire.ask(&format!("HSET p:{id} f a"));
     }
     // Made before the insert begins, and behind the look whether the store has a row.
-    let told = while_it_is_under_way(&tables, &redis, || {
+    let told = while_it_is_under_way(&tables, &redis.url(), || {
         tables.sql("SET session_replication_role = replica; INSERT INTO plains (id, f) VALUES (5, 'mine')");
     });
     told.expect(0, &["copied 8", "there already 1", "compared and equal 8", "different 0"]);
