@@ -222,8 +222,9 @@ fn print(text: &str) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// What is wrong goes to standard error.
+/// What is wrong goes to standard error. What a running sidecar has said begins with its name, too.
 fn say(text: &str, code: u8) -> ExitCode {
+    let text = text.trim_start_matches("hearthside: ");
     let _ = writeln!(std::io::stderr(), "hearthside: {}", text.replace('\n', "\nhearthside: "));
     ExitCode::from(code)
 }

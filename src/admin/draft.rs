@@ -10,6 +10,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use tokio::sync::Semaphore;
 
 use super::{Admin, api, compare, starting};
@@ -57,6 +58,9 @@ struct Block {
     write: String,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     key_columns: BTreeMap<String, String>,
+    /// Its other keys, as they are: what is none of a block's is a fault.
+    #[serde(flatten)]
+    others: BTreeMap<String, Value>,
 }
 
 /// What becomes of it.
@@ -114,6 +118,7 @@ fn tidied(mut block: Block, is_definition: bool) -> Block {
         .map(|pattern| pattern.placeholders().map(|(name, _)| name.to_owned()).collect())
         .unwrap_or_default();
     block.key_columns.retain(|name, column| name != column && names.contains(name));
+    block.others.retain(|_, value| !value.is_null());
     if block.write == "reject" || is_definition {
         block.write.clear();
     }

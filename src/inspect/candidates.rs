@@ -13,6 +13,9 @@ const MOST: usize = 20;
 /// Forms that are looked at.
 const LOOKED_AT: usize = 2048;
 
+/// A form without a hole, which is one key, is told if it was named so often.
+const OFTEN: u64 = 10;
+
 /// A part that differs among more forms than this, which are the same otherwise, varies too.
 const VARIES: usize = 5;
 
@@ -30,6 +33,25 @@ pub struct CandidateFacts {
 
 /// The commands that keys of one form were named in, with how often.
 type Forms = BTreeMap<String, BTreeMap<String, u64>>;
+
+/// A part of a form whose hole says nothing of what it held.
+fn plain(part: &str) -> String {
+    ["{int}", "{uuid}", "{date}"].iter().fold(part.to_owned(), |part, hole| part.replace(hole, "{}"))
+}
+
+/// Forms that differ only in what their holes held become one: what all of them held is said.
+fn unified(forms: Forms) -> Forms {
+    let mut alike: BTreeMap<String, (Vec<String>, BTreeMap<String, u64>)> = BTreeMap::new();
+    for (form, commands) in forms {
+        let parts: Vec<String> = form.split(':').map(str::to_owned).collect();
+        let (known, sum) = alike.entry(plain(&form)).or_insert_with(|| (parts.clone(), BTreeMap::new()));
+        for (known, part) in known.iter_mut().zip(&parts).filter(|(known, part)| *known != *part) {
+            *known = plain(part);
+        }
+        commands.into_iter().for_each(|(command, count)| *sum.entry(command).or_default() += count);
+    }
+    alike.into_values().map(|(parts, commands)| (parts.join(":"), commands)).collect()
+}
 
 /// Forms of which one part varies become one.
 fn merged(mut forms: Forms) -> Forms {
@@ -60,13 +82,15 @@ fn shape_of(command: &str) -> Option<&'static str> {
     ["hash", "list", "set", "string"].into_iter().find(|shape| spec.categories.contains(shape))
 }
 
-/// The form as a key pattern, whose holes have names.
+/// The form as a key pattern, whose holes have names, and say what they take where that is known.
 fn pattern(form: &str) -> String {
-    let mut pieces = form.split("{}");
+    let mut pieces = form.split('{');
     let mut pattern = pieces.next().unwrap_or_default().to_owned();
     for (at, piece) in pieces.enumerate() {
-        pattern.push_str(&if at == 0 { "{id}".to_owned() } else { format!("{{id{}}}", at + 1) });
-        pattern.push_str(piece);
+        let (kind, rest) = piece.split_once('}').unwrap_or(("", piece));
+        let number = if at == 0 { String::new() } else { (at + 1).to_string() };
+        let kind = if kind.is_empty() { String::new() } else { format!(":{kind}") };
+        pattern.push_str(&format!("{{id{number}{kind}}}{rest}"));
     }
     pattern
 }
@@ -87,7 +111,7 @@ impl CandidateFacts {
 }
 
 impl Subject {
-    /// Forms with a hole that pass through most, of the last minute.
+    /// Forms that pass through most, of the last minute.
     #[must_use]
     pub fn candidates(&self) -> Vec<CandidateFacts> {
         let mut forms = Forms::new();
@@ -96,9 +120,10 @@ impl Subject {
                 *forms.entry(form.to_owned()).or_default().entry(command.to_owned()).or_default() += count;
             }
         }
-        let forms = merged(forms);
-        let with_hole = forms.iter().filter(|(form, _)| form.contains("{}"));
-        let mut all: Vec<_> = with_hole.map(|(form, commands)| CandidateFacts::of(form, commands)).collect();
+        let forms = merged(unified(forms));
+        let is_told = |facts: &CandidateFacts| facts.pattern.contains('{') || facts.count >= OFTEN;
+        let all = forms.iter().map(|(form, commands)| CandidateFacts::of(form, commands));
+        let mut all: Vec<_> = all.filter(is_told).collect();
         all.sort_by_key(|facts| std::cmp::Reverse(facts.count));
         all.truncate(MOST);
         all
@@ -107,7 +132,16 @@ impl Subject {
 
 #[cfg(test)]
 mod tests {
-    use super::{Forms, merged, pattern, shape_of};
+    use super::{Forms, merged, pattern, shape_of, unified};
+
+    #[test]
+    fn what_all_keys_of_a_form_held_is_said() {
+        let form = |form: &str| (form.to_owned(), std::iter::once(("get".to_owned(), 2)).collect());
+        let forms: Forms = ["a:{int}:b", "a:{uuid}:b", "c:{date}:{int}", "c:{date}:{}", "d:{uuid}"].map(form).into();
+        let unified = unified(forms);
+        assert_eq!(unified.keys().collect::<Vec<_>>(), ["a:{}:b", "c:{date}:{}", "d:{uuid}"]);
+        assert_eq!(unified["a:{}:b"]["get"], 4);
+    }
 
     #[test]
     fn names_that_vary_become_a_hole() {
@@ -118,6 +152,7 @@ mod tests {
         assert_eq!(merged.keys().collect::<Vec<_>>(), ["flags:a", "flags:b", "user:{}:name"]);
         assert_eq!(merged["user:{}:name"]["get"], 20);
         assert_eq!(pattern("a:{}:b:{}"), "a:{id}:b:{id2}");
+        assert_eq!(pattern("a-{int}:{uuid}"), "a-{id:int}:{id2:uuid}");
         assert_eq!([shape_of("hgetall"), shape_of("get"), shape_of("zadd")], [Some("hash"), Some("string"), None]);
     }
 }

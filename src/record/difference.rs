@@ -4,6 +4,12 @@ use crate::config::Shape;
 
 use super::Record;
 
+/// A number of so many digits is kept as it is.
+const EXACT_DIGITS: usize = 15;
+
+/// Longer texts are not looked into.
+const LONGEST_JSON: usize = 1 << 20;
+
 /// One field, element or member that differs; the value of a string has no name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference<'r> {
@@ -31,6 +37,11 @@ impl Difference<'_> {
     #[must_use]
     pub fn words(&self) -> String {
         match (self.first, self.second) {
+            (Some(theirs), Some(ours)) if are_same_json(theirs, ours) => format!(
+                "equal as JSON, and written otherwise: the upstream has {} bytes, the store {}",
+                theirs.len(),
+                ours.len()
+            ),
             (Some(theirs), Some(ours)) => {
                 format!("the upstream has {} bytes, the store {}, and they differ", theirs.len(), ours.len())
             }
@@ -39,6 +50,19 @@ impl Difference<'_> {
             (None, None) => String::new(),
         }
     }
+}
+
+/// True of two objects or arrays that hold the same, whatever their white space and the order of members. Where a
+/// number is too long for a parser to keep all of it, they are not said to be the same.
+fn are_same_json(first: &[u8], second: &[u8]) -> bool {
+    let is_exact = |text: &[u8]| !text.split(|byte| !byte.is_ascii_digit()).any(|digits| digits.len() > EXACT_DIGITS);
+    let holds_values = |text: &[u8]| matches!(text.trim_ascii_start().first(), Some(b'{' | b'['));
+    let is_looked_at = |text: &[u8]| holds_values(text) && text.len() <= LONGEST_JSON && is_exact(text);
+    if !is_looked_at(first) || !is_looked_at(second) {
+        return false;
+    }
+    let parsed = |text: &[u8]| serde_json::from_slice::<serde_json::Value>(text).ok();
+    parsed(first).is_some_and(|first| parsed(second) == Some(first))
 }
 
 impl Record {
@@ -101,6 +125,23 @@ mod tests {
 
     fn expected(texts: &[[&str; 3]]) -> Vec<(String, String, String)> {
         texts.iter().map(|[a, b, c]| ((*a).to_owned(), (*b).to_owned(), (*c).to_owned())).collect()
+    }
+
+    #[test]
+    fn json_that_is_written_otherwise_is_told_apart() {
+        for (first, second, is_same) in [
+            (r#"{"a": 1, "b": [1, 2]}"#, r#"{"b":[1,2],"a":1}"#, true),
+            (r#"{"a":1}"#, r#"{"a":2}"#, false),
+            (r#"[1,2]"#, r#"[2,1]"#, false),
+            (r#" {}"#, r#"{ }"#, true),
+            ("1.50", "1.5", false),
+            (r#"{"a":12345678901234567890123}"#, r#"{"a": 12345678901234567890124}"#, false),
+            (r#"{"a":1"#, r#"{"a": 1"#, false),
+        ] {
+            let [theirs, ours] = [first, second].map(|text| Record::string(text.as_bytes()).expect("a record"));
+            let differences = Record::differences(Some(&theirs), Some(&ours));
+            assert_eq!(differences[0].words().starts_with("equal as JSON"), is_same, "{first} {second}");
+        }
     }
 
     #[test]

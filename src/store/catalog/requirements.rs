@@ -74,10 +74,16 @@ pub(in crate::store) fn unfit_kind(
         PlaceholderKind::Date => ("dates", is_text || kind_of == "date"),
     };
     let written = kind.written();
+    let fitting = match &*kind_of {
+        "uuid" => ":uuid",
+        "date" => ":date",
+        other if other.contains("int") => ":int",
+        _ => "",
+    };
     let text = || {
         format!(
             "{{{placeholder}{written}}} takes {takes} only, and {what} ({kind_of}) holds none: write \
-             {{{placeholder}}}, or the kind that fits"
+             {{{placeholder}{fitting}}}"
         )
     };
     (!fits).then(text)

@@ -22,6 +22,9 @@ pub(super) async fn plan(catalog: &Catalog<'_>, mapping: &Mapping, query: &str) 
     bind_dates(mapping, &mut described.parameters);
     let mut faults = query_faults(mapping, &described.columns, described.parameters.len());
     let is_named = selects_key(mapping, &described.columns);
+    if let Some(fault) = out_of_order(mapping, &described.parameters) {
+        return Err(StoreError::Faults(vec![fault]));
+    }
     if !is_named {
         faults.extend(spelling_faults(catalog.dialect(), mapping, &described.parameters));
     }
@@ -66,6 +69,30 @@ fn bind_dates(mapping: &Mapping, parameters: &mut [Parameter]) {
             *kind == PlaceholderKind::Date && parameter.kind.eq_ignore_ascii_case("date")
         });
     dates.for_each(|(_, parameter)| parameter.bound = Some(Param::Date));
+}
+
+/// Two parameters that stand in each other's place: what else is wrong with them follows from that.
+fn out_of_order(mapping: &Mapping, parameters: &[Parameter]) -> Option<ColumnFault> {
+    let placeholders: Vec<(&str, PlaceholderKind)> = mapping.pattern.placeholders().collect();
+    let is_unfit = |at: usize, other: usize| unfit_kind(placeholders[at], "", &parameters[other].kind).is_some();
+    let all = placeholders.len().min(parameters.len());
+    let pairs = (0..all).flat_map(|first| (first + 1..all).map(move |second| (first, second)));
+    let is_swapped = |(first, second): &(usize, usize)| {
+        let (first, second) = (*first, *second);
+        (is_unfit(first, first) || is_unfit(second, second)) && !is_unfit(first, second) && !is_unfit(second, first)
+    };
+    let (first, second) = pairs.filter(|_| placeholders.len() == parameters.len()).find(is_swapped)?;
+    let named = |at: usize| format!("${} is {{{}}}", at + 1, placeholders[at].0);
+    let kinds = [first, second].map(|at| parameters[at].kind.to_ascii_lowercase());
+    let text = format!(
+        "the parameters are the placeholders of the key in their order: {} and {}, but the query compares them with a \
+         {} and a {}: write them the other way round",
+        named(first),
+        named(second),
+        kinds[0],
+        kinds[1],
+    );
+    Some(("query", text))
 }
 
 /// What no value of a placeholder could be, by the type that a parameter has.

@@ -96,6 +96,7 @@ pub(in crate::store) async fn grants(pool: &PgPool, mappings: &[Mapping], role: 
     ];
     lines.extend(schemas);
     lines.extend(tables);
+    lines.extend(grants_for_import(pool, &needs, role).await?);
     if mappings.iter().any(|mapping| mapping.config.defers()) {
         lines.extend(grants_for_notes(pool, role).await?);
     }
@@ -113,6 +114,20 @@ const GRANT: &str = "SELECT format('GRANT USAGE ON SCHEMA %I TO %I;', n.nspname,
     FROM pg_depend AS d JOIN pg_class AS s ON s.oid = d.objid AND s.relkind = 'S' \
     WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = c.oid AND d.deptype = 'a' AND 'INSERT' = ANY ($3)) \
     FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = to_regclass($1)";
+
+/// What `hearthside import` needs besides, as notes: it takes back a row whose key has been deleted meanwhile.
+async fn grants_for_import(pool: &PgPool, needs: &Needs, role: &str) -> Result<Vec<String>, StoreError> {
+    let is_short = |rights: &[&str]| rights.contains(&"INSERT") && !rights.contains(&"DELETE");
+    let mut lines = Vec::new();
+    for (table, _) in needs.iter().filter(|(_, rights)| is_short(rights)) {
+        let asked = sqlx::query_as::<_, (String, String, Vec<String>)>(GRANT).bind(table).bind(role).bind(["DELETE"]);
+        lines.extend(asked.fetch_optional(pool).await?.map(|(_, grant, _)| format!("-- {grant}")));
+    }
+    if !lines.is_empty() {
+        lines.insert(0, "-- For `hearthside import` besides, until it is done:".to_owned());
+    }
+    Ok(lines)
+}
 
 /// The statements for the notes of deferred writes. The owner of the application's tables may not look at these.
 async fn grants_for_notes(pool: &PgPool, role: &str) -> Result<Vec<String>, StoreError> {

@@ -86,7 +86,8 @@ impl Pace {
     }
 }
 
-/// A key with holes: a part between colons that has a digit in it varies from its last letter before a dash on.
+/// A key with holes: a part between colons that has a digit in it varies from its last letter before a dash on. A hole
+/// says what was in it, where that is a whole number, a UUID or a date as placeholders take them.
 fn form(key: &[u8]) -> String {
     let text = String::from_utf8_lossy(&key[..key.len().min(256)]);
     let parts = text.split(':').map(|part| {
@@ -96,11 +97,30 @@ fn form(key: &[u8]) -> String {
         let is_word = before.chars().all(|c| c.is_ascii_alphabetic() || "-_.".contains(c));
         match (is_plain, is_word && part.matches('-').count() < 3) {
             (true, _) => part.to_owned(),
-            (false, true) => format!("{before}{{}}"),
-            (false, false) => "{}".to_owned(),
+            (false, true) => format!("{before}{{{}}}", kind(&part[before.len()..], part)),
+            (false, false) => format!("{{{}}}", kind(part, part)),
         }
     });
     parts.collect::<Vec<_>>().join(":")
+}
+
+/// What a hole holds: of what varies of a part, or of all of it.
+fn kind(varying: &str, part: &str) -> &'static str {
+    let is_form = |form: &str| {
+        let fits = |(c, as_in): (char, char)| match as_in {
+            'x' => c.is_ascii_digit() || ('a'..='f').contains(&c),
+            '9' => c.is_ascii_digit(),
+            other => c == other,
+        };
+        part.len() == form.len() && part.chars().zip(form.chars()).all(fits)
+    };
+    let is_int = varying.chars().all(|c| c.is_ascii_digit()) && (1..=18).contains(&varying.len());
+    match () {
+        () if is_form("xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx") => "uuid",
+        () if is_form("9999-99-99") => "date",
+        () if is_int && (varying == "0" || !varying.starts_with('0')) => "int",
+        () => "",
+    }
 }
 
 #[cfg(test)]
@@ -111,9 +131,12 @@ mod tests {
     #[test]
     fn what_varies_is_a_hole() {
         for (key, expected) in [
-            ("user:17:cart", "user:{}:cart"),
-            ("user:f81d4fae-7dec-11d0-a765-00a0c91e6bf6", "user:{}"),
-            ("user-17", "user-{}"),
+            ("user:17:cart", "user:{int}:cart"),
+            ("user:017:cart", "user:{}:cart"),
+            ("user:f81d4fae-7dec-11d0-a765-00a0c91e6bf6", "user:{uuid}"),
+            ("user:F81D4FAE-7dec-11d0-a765-00a0c91e6bf6", "user:{}"),
+            ("visits:2026-11-28", "visits:{date}"),
+            ("user-17", "user-{int}"),
             ("flags", "flags"),
             ("session:AbCdEfGhIjKlMnOpQrStUvWxYz", "session:{}"),
             ("a:b:c", "a:b:c"),
@@ -133,7 +156,7 @@ mod tests {
             }
         }
         let passed = top.passed(1000);
-        let hot = passed.iter().find(|(form, _)| form == "GET hot:{}").map(|(_, count)| *count);
+        let hot = passed.iter().find(|(form, _)| form == "GET hot:{int}").map(|(_, count)| *count);
         assert!(hot.is_some_and(|count| (30_000..70_000).contains(&count)), "{hot:?}");
     }
 }

@@ -65,7 +65,7 @@ fn hot_keys_candidates_what_was_slow_clients_and_events_are_shown() {
     browser.click("nav a[href='#traffic']");
     let shown = browser.until_text("#top-table tbody tr", "player:1:session");
     assert!(shown.contains("40"), "{shown}");
-    let shown = browser.until_text("#candidate-table tbody tr", "cart:{id}");
+    let shown = browser.until_text("#candidate-table tbody tr", "cart:{id:int}");
     assert!(shown.contains("120") && shown.contains("75.0 %") && shown.contains("hash"), "{shown}");
     browser.until_text("#slow-table tbody tr", "player:");
     browser.value(

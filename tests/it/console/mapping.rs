@@ -24,14 +24,17 @@ fn a_mapping_is_made_of_a_table_and_a_pattern() {
          INSERT INTO carts SELECT md5(n::text)::uuid, n, 'note ' || n FROM generate_series(1, 5) AS n",
     );
     let mut wire = sidecar.wire();
-    (1..=9).for_each(|id| _ = wire.ask(&format!("HGETALL cart:{id}")));
+    let owner = |id| place.postgres.sql(&format!("SELECT md5('{id}')::uuid"));
+    (1..=9).for_each(|id| _ = wire.ask(&format!("HGETALL cart:{}", owner(id))));
+    (1..=20).for_each(|_| _ = wire.ask("SMEMBERS catalog:all"));
     enter(&browser, &sidecar);
     browser.click("nav a[href='#traffic']");
-    browser.until_text("#candidate-table tbody", "cart:{id}");
-    browser.click("#candidate-table a");
+    browser.until_text("#candidate-table tbody", "catalog:all");
+    browser.until_text("#candidate-table tbody", "cart:{id:uuid}");
+    browser.click("#candidate-table tr:nth-child(2) a");
     // The candidate names the key, the type and, nearly, the table.
     browser.until("document.getElementById('draft-table').value === 'carts'");
-    assert_eq!(browser.value("document.getElementById('draft-key').value"), "cart:{id}");
+    assert_eq!(browser.value("document.getElementById('draft-key').value"), "cart:{id:uuid}");
     browser.until("document.querySelectorAll('#draft-examples .card').length === 3");
     let shown = browser.text("#draft-examples");
     assert!(shown.contains("cart:") && shown.contains("note "), "{shown}");
@@ -84,6 +87,16 @@ fn a_file_of_sqlite_has_tables_and_needs_no_sql() {
         value = \"name\"\n";
     assert_eq!((&told["toml"], &told["faults"], &told["triggers"]), (&toml.into(), &json!([]), &"".into()));
     assert_eq!(told["examples"][0], json!({ "key": "who:1", "parts": [["", "survivor 1"]] }), "{told}");
+    let wish = json!({ "key": "who:{character_id:int}", "type": "string", "value": "name", "table": "characters",
+        "write": "through", "delete": "row", "mode": "shadow", "percent": 5, "watch": null });
+    let told = drafted(wish);
+    let toml = told["toml"].as_str().expect("a text");
+    for line in ["delete = \"row\"", "mode = \"shadow\"", "percent = 5"] {
+        assert!(toml.contains(line), "{line} in {told}");
+    }
+    assert_eq!(told["faults"], json!([]), "{told}");
+    let told = drafted(json!({ "key": "a:{character_id}", "type": "hash", "table": "characters", "delte": "row" }));
+    assert!(told["faults"][0].as_str().is_some_and(|text| text.contains("delte") && text.contains("delete")), "{told}");
     let told = drafted(json!({ "key": "a:{nosuch}", "type": "hash", "table": "characters" }));
     assert!(told["faults"][0].as_str().is_some_and(|text| text.contains("nosuch")), "{told}");
     assert_eq!(post_with(&sidecar, "/api/draft", &right, "{").0, 400);

@@ -136,6 +136,7 @@ fn the_command_line_lists_and_changes_modes() {
     ] {
         let (was, told) = run(arguments);
         assert!(was == Some(code) && told.contains(why), "{arguments:?}: {was:?} {told}");
+        assert!(!told.contains("hearthside: hearthside:"), "{told}");
     }
     assert_eq!(request(&sidecar, "POST", "/api/mode?mapping=ALL&mode=off").0, 401);
     let shown = "Authorization: Bearer a-token-of-sixteen\r\n";

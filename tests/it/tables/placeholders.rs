@@ -318,7 +318,7 @@ fn what_no_key_could_name_is_told_at_check() {
     };
     for (config, expected) in [
         (table("a:{x:int}", "id"), "{x:int} takes whole numbers only, and the column 'id' (uuid) holds none"),
-        (table("a:{x:uuid}", "n"), "{x:uuid} takes UUIDs only, and the column 'n' (int4) holds none: write {x}"),
+        (table("a:{x:uuid}", "n"), "{x:uuid} takes UUIDs only, and the column 'n' (int4) holds none: write {x:int}"),
         (table("a:{x:uuid}", "day"), "{x:uuid} takes UUIDs only, and the column 'day' (date)"),
         (table("a:{x:date}", "id"), "{x:date} takes dates only, and the column 'id' (uuid)"),
         (table("a:{x:date}", "n"), "{x:date} takes dates only, and the column 'n' (int4)"),
@@ -327,6 +327,10 @@ fn what_no_key_could_name_is_told_at_check() {
         (
             query("a:{x:uuid}", "SELECT v FROM t WHERE id = $1", "watch = [{ table = \"w\", key = { x = \"id\" } }]"),
             "{x:uuid} takes UUIDs only, and the column 'id' of 'w' (int4)",
+        ),
+        (
+            query("a:{d:date}:{x:uuid}", "SELECT v FROM t WHERE id = $1 AND day = $2", ""),
+            "$1 is {d} and $2 is {x}, but the query compares them with a uuid and a date: write them the other way",
         ),
         (query("a", "SELECT v FROM t WHERE id = $1", ""), "takes 1 parameters, the key has 0 placeholders"),
         (table("a:{x:uid}", "id"), "write {name}, {name:int}, {name:uuid}, {name:date}"),

@@ -113,6 +113,24 @@ fn what_several_mappings_lack_on_a_table_is_one_line_that_names_them() {
 }
 
 #[test]
+fn what_an_import_needs_besides_is_a_note() {
+    let (redis, postgres) = (Redis::start(), Postgres::start());
+    postgres.sql("CREATE TABLE p (id int PRIMARY KEY, v text); CREATE ROLE side");
+    let config =
+        "[[caches]]\nkey = \"p:{id:int}\"\ntype = \"string\"\ntable = \"p\"\nvalue = \"v\"\nwrite = \"through\"\n";
+    let grants = |config: &str| {
+        let builder = Sidecar::builder().redis(&redis).postgres(&postgres).config(config);
+        text(&builder.execute(&["triggers", "--grants", "side"]))
+    };
+    let told = grants(config);
+    assert!(told.contains("\nGRANT SELECT, INSERT, UPDATE ON public.p TO side;\n"), "{told}");
+    assert!(
+        told.contains("-- For `hearthside import` besides, until it is done:\n-- GRANT DELETE ON public.p TO side;\n")
+    );
+    assert!(!grants(&format!("{config}delete = \"row\"\n")).contains("import"), "it has that right");
+}
+
+#[test]
 fn the_grants_for_a_query_name_the_views_and_tables_that_it_names() {
     let (redis, postgres) = (Redis::start(), Postgres::start());
     postgres.sql(
