@@ -5,10 +5,11 @@ use std::borrow::Borrow;
 use std::fmt;
 use std::path::Path;
 
+use super::advice::advise;
 use crate::config::{self, Config, Fault, Faults, Mode};
-use crate::import::{Hidden, hidden};
+use crate::import::{Hidden, elsewhere, hidden};
 use crate::journal::Journal;
-use crate::mapping::{Mapping, Mappings};
+use crate::mapping::{Kind, Mapping, Mappings};
 use crate::store::file::load_file;
 use crate::store::triggers::Lack;
 use crate::store::{Store, StoreError};
@@ -207,6 +208,10 @@ pub async fn check(config: &Config, mappings: &Mappings, asks: Asks, faults: &mu
         ask_store(&settings.store, mappings, asks == Asks::Everybody, faults).await
     };
     found.tell(faults);
+    // Somebody checks it, and nothing is wrong.
+    if asks != Asks::Store && faults.is_empty() {
+        advise(mappings, faults);
+    }
 }
 
 /// What the store says of the mappings, and the files. A store that does not answer is a fault only if it must.
@@ -255,6 +260,11 @@ async fn ask_upstream(settings: &config::Upstream, mappings: &Mappings, faults: 
         Err(error) => return faults.add("upstream.url", format!("{} does not answer: {error}", topology.name())),
     }
     let hiding: Vec<&Mapping> = mappings.list.iter().filter(|mapping| hides(mapping)).collect();
+    if mappings.list.iter().any(|mapping| mapping.kind == Kind::Cache)
+        && let Some(text) = elsewhere(&topology, settings.connect_timeout).await
+    {
+        faults.doubt("upstream.url", text);
+    }
     match hidden(&topology, settings.connect_timeout, &mappings.keyspace, &hiding).await {
         Ok(counts) => {
             let concerned = hiding.iter().zip(counts).filter(|(_, hidden)| hidden.count > 0);

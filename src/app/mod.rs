@@ -1,11 +1,13 @@
 //! Builds the sidecar from a configuration, runs it, and stops its parts in order.
 
+mod advice;
 mod background;
 mod begin;
 mod build;
 mod check;
 mod commands;
 mod descriptors;
+mod doubts;
 mod import;
 mod looking;
 mod mirroring;

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
+use super::check::Failure;
 use super::mirroring::{Leave, Left, is_brought, noted};
 use super::reload::Sidecar;
 use super::serving::Serving;
@@ -26,6 +27,9 @@ use crate::telemetry::audit::AuditLine;
 
 /// So long other sidecars have to bring over what was written through them.
 pub(super) const OTHERS: Duration = Duration::from_millis(300);
+
+/// So often it is tried to bring everything back of a mapping that a reload takes away, with one look more.
+const ATTEMPTS: usize = 4;
 
 /// So long the store may take to pass it on.
 const TELLING: Duration = Duration::from_secs(1);
@@ -132,11 +136,12 @@ impl Sidecar {
             .map(|mapping| mapping.id)
             .collect();
         if cached.is_empty() {
+            let known = self.note_doubts(&changing, &before, &settings);
             if !changing.is_empty() {
                 self.come_into_force(serving, settings).await;
             }
             self.log_changes(&changing, &before, (begun.elapsed(), None));
-            return self.tell_others(asked.word).await.into_iter().collect();
+            return known.into_iter().chain(self.tell_others(asked.word).await).collect();
         }
         let done = CancellationToken::new();
         // Also where this is given up halfway, clients do not wait for ever.
@@ -153,13 +158,54 @@ impl Sidecar {
             }
         }
         cached.iter().for_each(|mapping| self.owned.cache.forget_by_mode(*mapping));
+        let known = self.note_doubts(&changing, &before, &settings);
         self.come_into_force(serving, settings).await;
         let left = match self.forget_given_up() {
             0 => left,
             _ => left.filter(|left| left.is_trouble()).or(Some(Left::Unbrought)),
         };
         self.log_changes(&changing, &before, (begun.elapsed(), left));
-        left.map(|left| left.text().to_owned()).into_iter().chain(untold).collect()
+        left.map(|left| left.text().to_owned()).into_iter().chain(known).chain(untold).collect()
+    }
+
+    /// What is to be known of mappings that have other settings from now on, each of it once; the log names them.
+    fn note_doubts(&self, changing: &[&Mapping], before: &Modes, after: &[Setting]) -> Vec<String> {
+        let mut known = Vec::new();
+        for mapping in changing {
+            for note in self.doubts.notes(mapping, before.setting(mapping.id), after[mapping.id.index()]) {
+                tracing::info!(mapping = mapping.pattern.text(), note, "something is to be known of a mapping's mode");
+                if !known.contains(&note) {
+                    known.push(note);
+                }
+            }
+        }
+        known.into_iter().map(str::to_owned).collect()
+    }
+
+    /// Mappings that a reload takes away give their keys back first, as if they were switched off.
+    ///
+    /// # Errors
+    /// Not all that was taken from the upstream, or is to be mirrored, is there: then they are kept.
+    pub(super) async fn give_back_what_goes(&mut self, serving: &Serving, new: &[Mapping]) -> Result<(), Failure> {
+        let is_gone = |mapping: &&Mapping| new.iter().all(|other| other.pattern.text() != mapping.pattern.text());
+        let mappings = self.owned.mappings.clone();
+        for attempt in 1..=ATTEMPTS {
+            let mut settings = self.modes.settings();
+            let brought = |mapping: &&Mapping| is_brought(mapping, settings[mapping.id.index()].mode);
+            let gone: Vec<&Mapping> = mappings.list.iter().filter(is_gone).filter(brought).collect();
+            let gone: Vec<&Mapping> = gone.into_iter().filter(|it| self.modes.owns_some(it.id)).collect();
+            let Some(first) = gone.first() else { return Ok(()) };
+            if attempt == ATTEMPTS {
+                let name = first.pattern.text();
+                return Err(Failure::Start(format!(
+                    "the mapping '{name}' is not taken away, because not all of its keys are at the upstream yet: \
+                     reload again, or switch it off (HEARTHSIDE MODE) and look at what that says"
+                )));
+            }
+            gone.iter().for_each(|mapping| settings[mapping.id.index()].mode = Mode::Off);
+            self.change_over(serving, settings, Asked::default()).await;
+        }
+        Ok(())
     }
 
     /// From now on requests are routed by these settings.
@@ -199,13 +245,15 @@ impl Sidecar {
         }
     }
 
-    /// Notes which keys are written through these mappings, as the modes in force want it.
+    /// Notes which keys are written through these mappings, as the modes in force want it, and which are owned.
     pub(super) fn note_written(&self, owned: &Owned) {
+        owned.cache.is_in(&self.modes);
         owned.cache.note_written(&owned.mappings, noted(owned, &self.modes));
     }
 
-    /// Shows which modes are in force.
-    pub(super) fn show_modes(&self) {
+    /// Shows which modes are in force, and keeps in mind what is not known of those that were.
+    pub(super) fn show_modes(&mut self) {
+        self.doubts.look(&self.owned.mappings.list, &self.modes);
         for mapping in &self.owned.mappings.list {
             let Setting { mode, percent } = self.modes.setting(mapping.id);
             self.metrics.mappings.of(mapping.pattern.text()).is_in(mode, percent);

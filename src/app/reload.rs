@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 use super::background::{self, Audience};
 use super::build::{self, Built};
 use super::check::Failure;
+use super::doubts::Doubts;
 use super::modes::Asked;
 use super::reading::Reading;
 use super::serving::Serving;
@@ -50,6 +51,8 @@ pub(super) struct Sidecar {
     pub(super) modes: Arc<Modes>,
     /// Why what was written could not be brought to the upstream, at the last attempt.
     pub(super) unmirrored: Option<String>,
+    /// What is not known of modes that were.
+    pub(super) doubts: Doubts,
     /// Where clients ask for other modes, and where that comes.
     orders: (ModeOrders, UnboundedReceiver<ModeOrder>),
 }
@@ -70,9 +73,21 @@ impl Sidecar {
         let modes = Arc::new(Modes::configured(&owned.mappings.list));
         let background = JoinSet::new();
         let beside = Some(beside);
-        let unmirrored = None;
-        let sidecar =
-            Self { reading, owned, beside, background, metrics, tasks, audience, readiness, modes, unmirrored, orders };
+        let (unmirrored, doubts) = (None, Doubts::default());
+        let mut sidecar = Self {
+            reading,
+            owned,
+            beside,
+            background,
+            metrics,
+            tasks,
+            audience,
+            readiness,
+            modes,
+            unmirrored,
+            doubts,
+            orders,
+        };
         sidecar.show_modes();
         sidecar.note_written(&sidecar.owned);
         sidecar
@@ -181,6 +196,9 @@ impl Sidecar {
         } else {
             None
         };
+        if successor.is_some() {
+            self.give_back_what_goes(serving, &reading.mappings.list).await?;
+        }
         reading.inherit(&self.reading);
         self.owned.cache.limit(&reading.mappings);
         reading.show_limits(&self.metrics.cache.limits);

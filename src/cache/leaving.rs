@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::{Cache, Cause};
 use crate::keys::MappingId;
-use crate::mapping::Mappings;
+use crate::mapping::{Mappings, Modes};
 use crate::record::Record;
 use crate::store::{Adopted, StoreError};
 use crate::telemetry::clock::Tick;
@@ -34,6 +34,11 @@ impl Cache {
             tokio::time::sleep(LOOK).await;
         }
         self.write_behind.flush_all_of(mappings).await
+    }
+
+    /// Only keys that are owned by these modes are loaded, or their rows removed, without anybody asking for it.
+    pub fn is_in(&self, modes: &Arc<Modes>) {
+        self.memory.source.set_modes(modes.clone());
     }
 
     /// Notes which keys are written from now on, of those mappings of which this is true, by their numbers.

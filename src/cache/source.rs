@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 
 use super::cause::Cause;
@@ -11,7 +12,7 @@ use super::entry::Span;
 use super::traces::KeyTraces;
 use crate::config;
 use crate::keys::MappingId;
-use crate::mapping::Mapping;
+use crate::mapping::{Mapping, Modes};
 use crate::quota::{Allowance, Quota, Whose};
 use crate::record::Record;
 use crate::store::{CurrentPlan, Store, StoreError, Urgency};
@@ -115,6 +116,8 @@ pub(super) struct Source {
     pub(super) deadline: Duration,
     /// How often it is looked whether the schema has changed, in milliseconds.
     schema_interval: u64,
+    /// Which of their keys are owned, for what nobody asks for.
+    modes: ArcSwap<Modes>,
 }
 
 impl Source {
@@ -135,7 +138,15 @@ impl Source {
         let timeouts = &settings.store;
         // The store keeps the deadlines of its statements itself: this one is for what it cannot foresee.
         let deadline = timeouts.queue_timeout + timeouts.connect_timeout + timeouts.query_timeout + BACKSTOP;
-        Self { mappings, store, deadline, schema_interval: millis(timeouts.schema_interval) }
+        Self { mappings, store, deadline, schema_interval: millis(timeouts.schema_interval), modes: ArcSwap::default() }
+    }
+
+    pub(super) fn modes(&self) -> Arc<Modes> {
+        self.modes.load_full()
+    }
+
+    pub(super) fn set_modes(&self, modes: Arc<Modes>) {
+        self.modes.store(modes);
     }
 
     pub(super) fn cached(&self, id: MappingId) -> Option<&Cached> {

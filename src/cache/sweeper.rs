@@ -83,6 +83,10 @@ impl Sweeper {
             if !self.memory.source.store.standing().takes_writes() || !self.write_behind.has_succeeded() {
                 continue;
             }
+            // Of keys that are the upstream's nobody renews the rows.
+            if !self.memory.source.modes().owns_all(cached.mapping().id) {
+                continue;
+            }
             let refusal = self.sweep(cached, &mut resting).await;
             self.metrics.cannot_be_swept(cached.name(), resting.len());
             if let Some(error) = refusal.filter(|_| complaints.due().is_some()) {

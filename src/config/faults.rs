@@ -113,6 +113,12 @@ impl Faults {
         self.doubts.push(Fault { path: path.into(), message: message.into() });
     }
 
+    /// True of a setting that the file or a variable has.
+    #[must_use]
+    pub fn is_written(&self, path: &str) -> bool {
+        self.places.contains_key(path)
+    }
+
     /// Each fault.
     #[must_use]
     pub fn list(&self) -> &[Fault] {

@@ -31,6 +31,9 @@ const PAUSES: [Duration; 4] =
 /// So many fields of one key are listed.
 const FIELDS: usize = 20;
 
+/// So many bytes of memory a value of the upstream may take: the client's own requests wait behind its reply.
+const LARGEST: i64 = 1 << 20;
+
 /// What is compared: one key.
 struct Comparison {
     owned: Arc<Owned>,
@@ -52,8 +55,13 @@ enum Side {
     OtherType,
 }
 
-/// A side could not be asked.
-struct Silent;
+/// Why a key is not compared.
+enum Uncompared {
+    /// A side could not be asked.
+    Silent,
+    /// The upstream has more under it than [`LARGEST`].
+    TooLarge,
+}
 
 /// What a look at both sides says.
 #[derive(Debug, PartialEq, Eq)]
@@ -103,7 +111,8 @@ impl Services {
 impl Comparison {
     async fn run(self) {
         let (outcome, found) = match self.looks().await {
-            Err(Silent) => (Compared::Failed, Vec::new()),
+            Err(Uncompared::Silent) => (Compared::Failed, Vec::new()),
+            Err(Uncompared::TooLarge) => (Compared::TooLarge, Vec::new()),
             Ok(None) => (Compared::Unsettled, Vec::new()),
             Ok(Some(found)) if found.is_empty() => (Compared::Equal, found),
             Ok(Some(found)) => (Compared::Different, found),
@@ -116,7 +125,7 @@ impl Comparison {
     }
 
     /// What differs, twice in a row; `None` if it is another thing each time.
-    async fn looks(&self) -> Result<Option<Vec<Mismatch>>, Silent> {
+    async fn looks(&self) -> Result<Option<Vec<Mismatch>>, Uncompared> {
         let mut before = None;
         for pause in PAUSES {
             let now = self.look().await?;
@@ -131,29 +140,36 @@ impl Comparison {
     }
 
     /// What the upstream has, and what the mapping would have shown.
-    async fn look(&self) -> Result<(Side, Side), Silent> {
+    async fn look(&self) -> Result<(Side, Side), Uncompared> {
         Ok((self.theirs().await?, self.ours().await?))
     }
 
-    async fn theirs(&self) -> Result<Side, Silent> {
+    async fn theirs(&self) -> Result<Side, Uncompared> {
         let shape = self.owned.mappings.list[self.mapping.index()].config.shape;
+        let size =
+            self.lane.submit(Batch::one(encode::request_of(&[&b"MEMORY"[..], b"USAGE", &self.key]), true).to(self.to));
+        // A server that does not say it may be asked for the value all the same.
+        if decode::integer(&size.whole().await.map_err(|_| Uncompared::Silent)?).is_some_and(|size| size > LARGEST) {
+            return Err(Uncompared::TooLarge);
+        }
         let request = encode::request_of(&whole_value(shape, &self.key));
         let asked = self.lane.submit(Batch::one(request, true).to(self.to));
-        let reply = asked.whole().await.map_err(|_| Silent)?;
+        let reply = asked.whole().await.map_err(|_| Uncompared::Silent)?;
         match decode::error(&reply) {
             Some(text) if text.starts_with("WRONGTYPE") => Ok(Side::OtherType),
-            Some(_) => Err(Silent),
-            None => Ok(read_value(shape, &reply).ok_or(Silent)?.map_or(Side::HasNothing, Side::Has)),
+            Some(_) => Err(Uncompared::Silent),
+            None => Ok(read_value(shape, &reply).ok_or(Uncompared::Silent)?.map_or(Side::HasNothing, Side::Has)),
         }
     }
 
-    async fn ours(&self) -> Result<Side, Silent> {
+    async fn ours(&self) -> Result<Side, Uncompared> {
         let mapping = &self.owned.mappings.list[self.mapping.index()];
         let record = match mapping.kind {
             Kind::Definition => self.owned.definitions.snapshot().get(self.mapping, &self.key).cloned(),
             Kind::Cache => {
                 let mut asker = Asker::new(None, Tick::now());
-                let entry = self.owned.cache.load(self.mapping, &self.key, &mut asker).await.map_err(|_| Silent)?;
+                let entry =
+                    self.owned.cache.load(self.mapping, &self.key, &mut asker).await.map_err(|_| Uncompared::Silent)?;
                 entry.record.clone()
             }
         };

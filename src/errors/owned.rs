@@ -54,6 +54,15 @@ pub fn takes_no_writes(command: &str, key: &[u8], pattern: &str) -> String {
     )
 }
 
+/// The same of a mapping that could not take one: it is not a row of a table.
+pub fn cannot_be_written(command: &str, key: &[u8], pattern: &str) -> String {
+    let (command, key) = shown(command, key);
+    format!(
+        "ERR hearthside: {command} on '{key}': the mapping '{pattern}' takes no writes, because its key is no row of a \
+         table: write to the store (a list may have push and remove)"
+    )
+}
+
 /// A command that would delete a row, on a key of a mapping that deletes none.
 pub fn deletes_no_rows(command: &str, key: &[u8], pattern: &str) -> String {
     let (command, key) = shown(command, key);

@@ -106,6 +106,12 @@ pub const LOST_WAITING: &str =
 pub const LOST_STATE: &str = "ERR hearthside: the upstream connection was lost";
 /// Inside EXEC, the rest of a reply that the sidecar gathers did not come.
 pub const LOST_IN_REPLY: &str = "ERR hearthside: the upstream connection was lost in the middle of a reply";
+/// True if such an error says that the command may have been applied.
+#[must_use]
+pub fn may_be_applied(error: &str) -> bool {
+    [LOST, TIMED_OUT, LOST_IN_REPLY].contains(&error)
+}
+
 /// The shared connection of subscribers is away or slow.
 pub const NOT_SUBSCRIBED: &str =
     "ERR hearthside: the upstream did not confirm the subscription in time; nothing is subscribed";

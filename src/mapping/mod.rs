@@ -58,6 +58,12 @@ impl Mapping {
         self.config.expires_column.is_some() && (self.config.shape == Shape::String || !gives_value)
     }
 
+    /// True if commands could write its keys by write = "through": each is a row, or a set, of a table.
+    #[must_use]
+    pub fn may_be_written(&self) -> bool {
+        self.kind == Kind::Cache && self.config.table.is_some() && !self.pattern.is_one_key()
+    }
+
     /// Every table whose changes concern it, with the column behind each placeholder, in the order of the key;
     /// `None` where any change concerns the whole mapping.
     #[must_use]

@@ -139,6 +139,13 @@ impl Modes {
         self.setting(mapping).owns_some()
     }
 
+    /// True when every key of the mapping is owned.
+    #[must_use]
+    pub fn owns_all(&self, mapping: MappingId) -> bool {
+        let setting = self.setting(mapping);
+        setting.mode.owns() && setting.percent >= 100
+    }
+
     /// True when keys that a mapping's pattern matches are the upstream's.
     #[must_use]
     pub const fn is_partial(&self) -> bool {

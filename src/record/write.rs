@@ -116,6 +116,13 @@ impl Write {
         is_string && self.form != ReplyForm::Old && self.form != ReplyForm::Applied
     }
 
+    /// True if nothing of the value before matters to it, whatever its type: neither to what there is afterwards, nor
+    /// to the answer.
+    #[must_use]
+    pub fn replaces(&self) -> bool {
+        self.overwrites() && self.form == ReplyForm::Ok && self.life != TtlChange::Keep
+    }
+
     /// The DEL of one key.
     #[must_use]
     pub fn delete() -> Self {

@@ -33,6 +33,12 @@ impl Left {
         self.waiting.iter().chain(&self.failed)
     }
 
+    /// Forgets those that are not meant.
+    pub(super) fn only(&mut self, is_meant: impl Fn(&[u8]) -> bool) {
+        self.waiting.retain(|(key, _)| is_meant(key));
+        self.failed.retain(|(key, _)| is_meant(key));
+    }
+
     /// The next keys to ask for, which stay until it is known what became of them.
     pub(super) fn next(&self, most: usize) -> Vec<HotKey> {
         self.waiting.iter().take(most).cloned().collect()

@@ -210,6 +210,10 @@ impl Warmth {
             if self.memory.bytes() >= self.room {
                 self.left().clear();
             }
+            let modes = self.memory.source.modes();
+            if let Some(left) = self.left().get_mut(&mapping) {
+                left.only(|key| modes.owns(mapping, key));
+            }
             let most = self.memory.together(mapping);
             let keys = self.left().get(&mapping).map(|left| left.next(most)).unwrap_or_default();
             if keys.is_empty() {

@@ -3,6 +3,7 @@
 //! transaction, waits until the key is settled (`settling.rs`): from then on the store alone has it.
 
 mod reading;
+mod removing;
 mod settles;
 mod settling;
 mod splitting;

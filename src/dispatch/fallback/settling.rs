@@ -7,19 +7,21 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use super::settles::{OfMapping, Turn};
 use super::theirs::{Theirs, Value};
+use crate::cache::By;
 use crate::command::{OwnedRequest, Request};
 use crate::config::{MappingConfig, WriteMode};
 use crate::dispatch::owned::write::refusal;
 use crate::dispatch::{Owned, Services};
 use crate::errors::fallback as errors;
+use crate::errors::upstream::may_be_applied;
 use crate::mapping::{Kind, Mapping};
 use crate::quota::Asker;
-use crate::record::{ParseExpire, Record, TtlChange, Verb, Write};
-use crate::resp::decode;
+use crate::record::{ParseExpire, Record, Shape, TtlChange, Verb, Write};
+use crate::resp::{Proto, decode};
 use crate::route::{Holder, OwnedKey, Route, Router, Split, SplitKey, SplitKeys};
 use crate::session::Session;
 use crate::telemetry::clock::Tick;
@@ -30,19 +32,25 @@ const SOON: i64 = 5_000;
 
 /// Settles the keys of one request.
 pub struct Settling {
-    owned: Arc<Owned>,
+    pub(super) owned: Arc<Owned>,
     router: Arc<Router>,
     theirs: Theirs,
     metrics: Arc<FallbackMetrics>,
     /// It is of a transaction: whatever it names is to be in the store.
     is_of_transaction: bool,
+    /// The database of `upstream.url` and the client's, where these are two.
+    databases: Option<(i64, i64)>,
+    /// The client, where it writes.
+    by: By,
 }
 
 /// Who answers a request whose keys are settled. While this is kept, nobody else settles them.
 #[derive(Debug)]
 pub struct Settled {
-    /// The upstream does: it alone has the key, and keeps it.
+    /// The upstream does: it alone has the key.
     pub passes: bool,
+    /// What was done while they were settled: this is the answer.
+    pub done: Option<Bytes>,
     /// So many keys that the store has not were removed at the upstream.
     pub removed: i64,
     turns: Vec<Turn>,
@@ -50,29 +58,47 @@ pub struct Settled {
 
 /// A mapping, one of its keys, and the command on it.
 #[derive(Clone, Copy)]
-struct Subject<'s> {
-    mapping: &'s Mapping,
-    key: &'s Bytes,
+pub(super) struct Subject<'s> {
+    pub(super) mapping: &'s Mapping,
+    pub(super) key: &'s Bytes,
     request: &'s Request<'s>,
     turn: &'s Turn,
+}
+
+/// Why a key is not brought over: the error for the client.
+enum Obstacle {
+    /// The store cannot have what the upstream has.
+    Misfit(String),
+    Other(String),
+}
+
+impl Obstacle {
+    fn text(self) -> String {
+        match self {
+            Self::Misfit(text) | Self::Other(text) => text,
+        }
+    }
 }
 
 impl Services {
     /// Who settles the keys of a request of this client.
     #[must_use]
     pub fn settling(&self, session: &Session, is_of_transaction: bool) -> Settling {
+        let (first, own) = (self.upstream.endpoint().first_database(), session.group.db);
         Settling {
             owned: self.owned.clone(),
             router: self.router.clone(),
             theirs: Theirs::of_sidecar(self, session),
             metrics: self.metrics.fallback.clone(),
             is_of_transaction,
+            databases: (first != own).then_some((first, own)),
+            by: session.writer(session.spec.map_or("", |spec| &spec.name)),
         }
     }
 }
 
 impl Subject<'_> {
-    const fn config(&self) -> &MappingConfig {
+    pub(super) const fn config(&self) -> &MappingConfig {
         &self.mapping.config
     }
 
@@ -85,12 +111,13 @@ impl Subject<'_> {
         matches!(self.config().write, WriteMode::Through | WriteMode::Deferred)
     }
 
-    fn misfit(&self, why: &str) -> String {
-        errors::does_not_fit(&self.request.name(), self.key, self.pattern(), why)
+    fn misfit(&self, why: &str) -> Obstacle {
+        Obstacle::Misfit(errors::does_not_fit(&self.request.name(), self.key, self.pattern(), why))
     }
 
     fn unbrought(&self) -> String {
-        errors::only_upstream_has(&self.request.name(), self.key, self.pattern())
+        let may_be_written = self.mapping.may_be_written();
+        errors::only_upstream_has(&self.request.name(), self.key, self.pattern(), may_be_written)
     }
 }
 
@@ -107,31 +134,52 @@ impl Settling {
         for (mapping, key) in &keys {
             turns.push(self.owned.settles.turn(key, self.router.pattern(*mapping)).await);
         }
-        let mut settled = Settled { passes: false, removed: 0, turns };
+        let mut settled = Settled { passes: false, done: None, removed: 0, turns };
         let view = request.view();
         if matches!(route, Route::Split(SplitKeys { split: Split::Remove, keys, .. }) if has_definition(keys)) {
             // All of it is refused.
             return Ok(settled);
         }
-        for ((mapping, key), turn) in keys.iter().zip(&settled.turns) {
-            let subject = Subject { mapping: &self.owned.mappings.list[mapping.index()], key, request: &view, turn };
-            match route {
-                _ if self.is_of_transaction => self.before_queueing(subject, route).await?,
-                Route::Cached(key, Verb::Write(verb)) => {
-                    if refusal(subject.mapping, &view, *key, *verb).is_none()
-                        && let Ok(write) = (verb.parse)(&view, key.spec)
-                    {
-                        self.before_write(subject, &write, verb.deletes).await?;
-                    }
+        if let (Some((first, own)), Some((mapping, _))) = (self.databases, keys.first()) {
+            return Err(errors::other_database(self.router.pattern(*mapping), first, own));
+        }
+        let list = &self.owned.mappings.list;
+        let each = keys.iter().zip(&settled.turns);
+        let subjects: Vec<Subject<'_>> = each
+            .map(|((mapping, key), turn)| Subject { mapping: &list[mapping.index()], key, request: &view, turn })
+            .collect();
+        match route {
+            Route::Split(keys) if self.is_of_transaction && keys.split == Split::Remove => {
+                settled.passes = self.before_removal_is_queued(&subjects, route, keys).await?;
+            }
+            _ if self.is_of_transaction => {
+                for subject in subjects {
+                    self.before_queueing(subject, route).await?;
                 }
-                Route::Cached(key, Verb::Expire(parse)) => {
-                    settled.passes = self.before_expiry(subject, *key, *parse).await?;
+            }
+            Route::Split(_) => settled.removed = self.remove_all(&subjects).await?,
+            other => {
+                for subject in subjects {
+                    (settled.passes, settled.done) = self.before_one(subject, other).await?;
                 }
-                Route::Split(_) => settled.removed += self.remove(subject).await?,
-                _ => {}
             }
         }
         Ok(settled)
+    }
+
+    /// Before a command with one key: whether the upstream is to do it, or its answer if it is done already.
+    async fn before_one(&self, subject: Subject<'_>, route: &Route) -> Result<(bool, Option<Bytes>), String> {
+        match route {
+            Route::Cached(key, Verb::Write(verb)) => {
+                let is_taken = refusal(subject.mapping, subject.request, *key, *verb).is_none();
+                match (verb.parse)(subject.request, key.spec) {
+                    Ok(write) if is_taken => Ok((false, self.before_write(subject, &write, verb.deletes).await?)),
+                    _ => Ok((false, None)),
+                }
+            }
+            Route::Cached(key, Verb::Expire(parse)) => Ok((self.before_expiry(subject, *key, *parse).await?, None)),
+            _ => Ok((false, None)),
+        }
     }
 
     /// The keys of a request that may still be the upstream's.
@@ -146,12 +194,12 @@ impl Settling {
         places.into_iter().filter_map(of_mapping).collect()
     }
 
-    fn count(&self, subject: Subject<'_>, outcome: FellBack) {
+    pub(super) fn count(&self, subject: Subject<'_>, outcome: FellBack) {
         self.metrics.looked(subject.pattern(), outcome);
     }
 
     /// True when the store has the key: as memory knows it, or past that.
-    async fn is_in_store(&self, subject: Subject<'_>) -> Result<bool, String> {
+    pub(super) async fn is_in_store(&self, subject: Subject<'_>) -> Result<bool, String> {
         let (id, key) = (subject.mapping.id, subject.key);
         let known = self.owned.cache.load(id, key, &mut Asker::new(None, Tick::now())).await;
         let known = known.map_err(|error| self.owned.load_error(id, &error))?;
@@ -162,7 +210,7 @@ impl Settling {
         Ok(again.record.is_some())
     }
 
-    async fn does_upstream_have(&self, subject: Subject<'_>) -> Result<bool, String> {
+    pub(super) async fn does_upstream_have(&self, subject: Subject<'_>) -> Result<bool, String> {
         let told = self.theirs.ask(&[b"EXISTS", subject.key], subject.key, true).await;
         let told = told.map_err(|why| errors::needs_upstream(subject.pattern(), &why))?;
         Ok(decode::integer(&told) != Some(0))
@@ -178,28 +226,31 @@ impl Settling {
     }
 
     /// Removes what the upstream has of a key; how many keys those were. On the way back it gets what the store has.
-    async fn take_away(&self, subject: Subject<'_>) -> Result<i64, String> {
+    pub(super) async fn take_away(&self, subject: Subject<'_>) -> Result<i64, String> {
         Self::goes_on(subject)?;
         self.owned.cache.note_written_key(subject.key);
         let told = self.theirs.ask(&[b"UNLINK", subject.key], subject.key, false).await;
-        let told = told.map_err(|why| errors::needs_upstream(subject.pattern(), &why))?;
-        Ok(decode::integer(&told).unwrap_or_default())
+        let error = |why: String| match may_be_applied(&why) {
+            true => errors::may_be_removed(subject.pattern(), &why),
+            false => errors::needs_upstream(subject.pattern(), &why),
+        };
+        Ok(decode::integer(&told.map_err(error)?).unwrap_or_default())
     }
 
     /// Brings a key into the store, if only the upstream has it. True if the store had it before.
-    async fn bring(&self, subject: Subject<'_>) -> Result<bool, String> {
-        if self.is_in_store(subject).await? {
+    async fn bring(&self, subject: Subject<'_>) -> Result<bool, Obstacle> {
+        if self.is_in_store(subject).await.map_err(Obstacle::Other)? {
             self.count(subject, FellBack::Store);
             return Ok(true);
         }
         let config = subject.config();
         let value = self.theirs.value(config.shape, subject.key).await;
-        let brought = match value.map_err(|why| errors::needs_upstream(subject.pattern(), &why))? {
+        let brought = match value.map_err(|why| Obstacle::Other(errors::needs_upstream(subject.pattern(), &why)))? {
             Value::Nothing => {
                 self.count(subject, FellBack::Neither);
                 return Ok(false);
             }
-            _ if !subject.is_brought() => Err(subject.unbrought()),
+            _ if !subject.is_brought() => Err(Obstacle::Other(subject.unbrought())),
             Value::OtherType => {
                 Err(subject.misfit(&format!("its value is no {}, as keys of the mapping are", config.shape.name())))
             }
@@ -226,62 +277,83 @@ impl Settling {
     }
 
     /// Writes the value into the store, where nothing of it is written over.
-    async fn insert(&self, subject: Subject<'_>, record: Record) -> Result<(), String> {
-        Self::goes_on(subject)?;
+    async fn insert(&self, subject: Subject<'_>, record: Record) -> Result<(), Obstacle> {
+        Self::goes_on(subject).map_err(Obstacle::Other)?;
         let id = subject.mapping.id;
         let adopted = self.owned.cache.adopt(id, subject.key, record).await;
         adopted.map_err(|error| subject.misfit(&self.owned.write_error(id, &error)))
     }
 
-    /// Before a write of a cached key that its mapping takes.
-    async fn before_write(&self, subject: Subject<'_>, write: &Write, deletes: bool) -> Result<(), String> {
+    /// Before a write of a cached key that its mapping takes; its answer if it is done by then.
+    async fn before_write(&self, subject: Subject<'_>, write: &Write, deletes: bool) -> Result<Option<Bytes>, String> {
         if subject.config().write == WriteMode::Fill {
             let replaces = write.overwrites() || deletes;
-            if !replaces && !self.is_in_store(subject).await? && self.does_upstream_have(subject).await? {
+            if !replaces && self.is_theirs(subject).await? {
                 self.count(subject, FellBack::Refused);
                 return Err(subject.unbrought());
             }
-            return self.take_away(subject).await.map(|_| ());
+            return self.take_away(subject).await.map(|_| None);
         }
-        let was_there = self.bring(subject).await?;
+        let was_there = match self.bring(subject).await {
+            Err(Obstacle::Misfit(_)) if write.replaces() && subject.config().shape == Shape::String => {
+                return self.replace(subject, write).await.map(Some);
+            }
+            brought => brought.map_err(Obstacle::text)?,
+        };
         // What the upstream has is older, and is taken away before the key may end.
         match (was_there, deletes || write.only_removes(), write.life) {
-            (true, false, TtlChange::Keep) => Ok(()),
-            (true, false, life) => self.let_end(subject, life).await,
-            _ => self.take_away(subject).await.map(drop),
+            (true, false, TtlChange::Keep) => {}
+            (true, false, life) => self.let_end(subject, life).await?,
+            _ => _ = self.take_away(subject).await?,
         }
+        Ok(None)
+    }
+
+    /// A value that the store cannot have is replaced by one that it can have: first there, because nothing has been
+    /// replaced where the store refuses it.
+    async fn replace(&self, subject: Subject<'_>, write: &Write) -> Result<Bytes, String> {
+        Self::goes_on(subject)?;
+        let id = subject.mapping.id;
+        let written = self.owned.cache.write(id, subject.key, write, self.by.clone()).await;
+        let written = written.map_err(|error| self.owned.write_error(id, &error))?;
+        self.take_away(subject).await?;
+        let mut answer = BytesMut::new();
+        write.answer(&written, Proto::Resp2, &mut answer);
+        Ok(answer.freeze())
+    }
+
+    /// True when only the upstream has the key.
+    pub(super) async fn is_theirs(&self, subject: Subject<'_>) -> Result<bool, String> {
+        Ok(!self.is_in_store(subject).await? && self.does_upstream_have(subject).await?)
     }
 
     /// Before a change of when a key expires. True when the upstream is to change it: the key stays there.
     async fn before_expiry(&self, subject: Subject<'_>, key: OwnedKey, parse: ParseExpire) -> Result<bool, String> {
         let gives_value = key.spec.name == "getex";
         let life = parse(subject.request, key.spec).ok().and_then(|command| command.wanted());
-        if let Some(life) = life
+        let ends_row = life.filter(|_| subject.mapping.expires_rows(gives_value));
+        if let Some(life) = ends_row
             && subject.is_brought()
-            && subject.mapping.expires_rows(gives_value)
         {
-            match (self.bring(subject).await?, life) {
+            match (self.bring(subject).await.map_err(Obstacle::text)?, life) {
                 (true, TtlChange::Keep) => {}
                 (true, life) => self.let_end(subject, life).await?,
                 (false, _) => drop(self.take_away(subject).await?),
             }
             return Ok(false);
         }
-        let is_theirs = !self.is_in_store(subject).await? && self.does_upstream_have(subject).await?;
+        let is_in_store = self.is_in_store(subject).await?;
+        // Nobody imports these: what the upstream has would be there when the row has ended.
+        if is_in_store && ends_row.is_some_and(|life| life != TtlChange::Keep) {
+            self.take_away(subject).await?;
+        }
+        let is_theirs = !is_in_store && self.does_upstream_have(subject).await?;
         self.count(subject, if is_theirs { FellBack::Upstream } else { FellBack::Store });
         Ok(is_theirs)
     }
 
-    /// Removes a key at the upstream; 1 if only the upstream had it.
-    async fn remove(&self, subject: Subject<'_>) -> Result<i64, String> {
-        let was_there = self.is_in_store(subject).await?;
-        let removed = self.take_away(subject).await?;
-        self.count(subject, if was_there { FellBack::Store } else { outcome(removed) });
-        Ok(if was_there { 0 } else { removed })
-    }
-
     /// Before a key is queued or watched: what is asked of it later is asked of the store alone.
-    async fn before_queueing(&self, subject: Subject<'_>, route: &Route) -> Result<(), String> {
+    pub(super) async fn before_queueing(&self, subject: Subject<'_>, route: &Route) -> Result<(), String> {
         if subject.mapping.kind == Kind::Definition {
             let snapshot = self.owned.definitions.snapshot();
             let is_there = snapshot.get(subject.mapping.id, subject.key).is_some();
@@ -291,7 +363,7 @@ impl Settling {
             }
             return Ok(());
         }
-        let was_there = self.bring(subject).await?;
+        let was_there = self.bring(subject).await.map_err(Obstacle::text)?;
         let only_looks = match route {
             Route::Cached(_, verb) => matches!(verb, Verb::Read(_) | Verb::Inspect(_)),
             Route::Split(keys) => keys.split != Split::Remove,
@@ -299,10 +371,6 @@ impl Settling {
         };
         if was_there && only_looks { Ok(()) } else { self.take_away(subject).await.map(|_| ()) }
     }
-}
-
-const fn outcome(removed: i64) -> FellBack {
-    if removed > 0 { FellBack::Upstream } else { FellBack::Neither }
 }
 
 fn has_definition(keys: &[SplitKey]) -> bool {

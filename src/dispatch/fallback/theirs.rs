@@ -74,7 +74,8 @@ impl Theirs {
     /// The error that came instead of an answer.
     pub(super) async fn ask(&self, words: &[&[u8]], key: &[u8], resendable: bool) -> Result<Bytes, String> {
         let asked = self.lane.submit(Batch::one(encode::request_of(words), resendable).to(self.to(key)));
-        answered(asked.whole().await)
+        let reply = asked.whole().await.map_err(|Broken| LOST_IN_REPLY.to_owned())?;
+        decode::error(&reply).map_or(Ok(reply), Err)
     }
 
     /// All that it has under a key of this type.
@@ -106,11 +107,6 @@ impl Theirs {
             _ => Value::Nothing,
         })
     }
-}
-
-fn answered(reply: Result<Bytes, Broken>) -> Result<Bytes, String> {
-    let reply = reply.map_err(|Broken| LOST_IN_REPLY.to_owned())?;
-    decode::error(&reply).map_or(Ok(reply), Err)
 }
 
 /// The command that reads a value of this type whole.

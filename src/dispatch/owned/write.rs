@@ -121,7 +121,11 @@ pub fn refusal(mapping: &Mapping, request: &Request<'_>, key: OwnedKey, verb: Wr
     if !is_refused && (!verb.deletes || mapping.config.delete == DeleteMode::Row) {
         return None;
     }
-    let text = if is_refused { errors::owned::takes_no_writes } else { errors::owned::deletes_no_rows };
+    let text = match is_refused {
+        true if mapping.may_be_written() => errors::owned::takes_no_writes,
+        true => errors::owned::cannot_be_written,
+        false => errors::owned::deletes_no_rows,
+    };
     Some(text(&request.name(), request.arg(key.at), pattern))
 }
 

@@ -40,14 +40,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
                 return Ok(());
             }
         };
-        if is_of_transaction {
-            return self.in_transaction(request, route).await;
+        if let Some(answer) = &settled.done {
+            self.session.tally.add(RouteLabel::Write, Outcome::Ok, 1);
+            self.connection.replies.tail().extend_from_slice(answer);
+            return Ok(());
         }
         let route = match route {
             _ if settled.passes => self.services.route_to_upstream(&mut self.session, &request.view()),
             Route::Split(keys) => Route::Split(keys.removed_elsewhere(settled.removed)),
             route => route,
         };
+        if is_of_transaction {
+            // Whoever waits for a connection meanwhile may wait for the same key.
+            drop(settled);
+            return self.in_transaction(request, route).await;
+        }
         let next = answer(&self.services, &mut self.session, &mut self.connection.replies, &request.view(), route);
         self.services.note_answered(&self.session);
         drop(settled);

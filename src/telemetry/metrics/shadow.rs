@@ -17,6 +17,8 @@ use crate::telemetry::locked;
 const MOST: usize = 200;
 /// So many fields of a mapping are counted by their names, the others as one.
 const FIELDS: usize = 50;
+/// A name is counted as it is that has so many bytes at most, all of them letters, digits and signs that can be shown.
+const LONGEST_NAME: usize = 64;
 /// As which.
 const OTHERS: &str = "(others)";
 /// So many comparisons are under way at once, and begin in a second, at most.
@@ -49,10 +51,12 @@ pub enum Compared {
     Unsettled,
     /// One side could not be asked.
     Failed,
+    /// The upstream has too much under the key.
+    TooLarge,
 }
 
 impl Compared {
-    const ALL: [Self; 4] = [Self::Equal, Self::Different, Self::Unsettled, Self::Failed];
+    const ALL: [Self; 5] = [Self::Equal, Self::Different, Self::Unsettled, Self::Failed, Self::TooLarge];
 
     const fn name(self) -> &'static str {
         match self {
@@ -60,6 +64,7 @@ impl Compared {
             Self::Different => "different",
             Self::Unsettled => "unsettled",
             Self::Failed => "failed",
+            Self::TooLarge => "too_large",
         }
     }
 }
@@ -118,7 +123,8 @@ impl ShadowMetrics {
             compared: r.family(
                 "shadow_compared",
                 "Keys that were compared with the upstream, of mappings with mode = \"shadow\", by outcome (equal; \
-                 different; unsettled: somebody wrote again and again; failed: one side could not be asked)",
+                 different; unsettled: somebody wrote again and again; failed: one side could not be asked; \
+                 too_large: the upstream has more than a megabyte under the key)",
             ),
             mismatches: r.family(
                 "shadow_mismatches",
@@ -185,8 +191,12 @@ impl ShadowMetrics {
         last.drain(..over);
     }
 
-    /// The field by its name, if it is one of the first of its mapping.
+    /// The field by its name, if it is one of the first of its mapping. Names are the application's: one that no column
+    /// would have is none.
     fn label(&self, mapping: &str, field: &str) -> String {
+        if field.len() > LONGEST_NAME || !field.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return OTHERS.to_owned();
+        }
         let mut fields = locked(&self.fields);
         let known = fields.entry(mapping.to_owned()).or_default();
         match known.contains(field) || known.len() < FIELDS {
@@ -229,7 +239,7 @@ mod tests {
 
     use bytes::Bytes;
 
-    use super::{AT_ONCE, Compared, MOST, Mismatch};
+    use super::{AT_ONCE, Compared, LONGEST_NAME, MOST, Mismatch, OTHERS};
     use crate::telemetry::Metrics;
     use crate::telemetry::clock::{Tick, UnixMs};
 
@@ -255,5 +265,10 @@ mod tests {
         }
         let last = metrics.last();
         assert_eq!((last.len(), last[0].field.as_str()), (MOST, "f399"));
+        let long = "f".repeat(LONGEST_NAME + 1);
+        for field in [long.as_str(), "Ann Smith", "\u{1}"] {
+            assert_eq!(metrics.label("other", field), OTHERS);
+        }
+        assert_eq!(metrics.label("other", "(key)"), "(key)");
     }
 }

@@ -36,6 +36,26 @@ fn keys_that_a_mapping_hides_are_counted_and_no_fault() {
 }
 
 #[test]
+fn keys_of_other_databases_are_said_not_to_be_looked_at() {
+    let tables = Tables::sqlite();
+    let redis = Redis::start();
+    let mut wire = redis.wire();
+    let import = |url: &str| Said::from(tables.builder(url).execute(&["import", "p:{id:int}"]));
+    wire.ask("HSET p:1 f a");
+    let told = import(&redis.url());
+    assert!(told.code == Some(0) && !told.err.contains("other databases"), "{}", told.err);
+    wire.ask("SELECT 3");
+    wire.ask("HSET p:2 f a");
+    wire.ask("HSET p:3 f a");
+    let expected = "keys of other databases are not looked at: 3 (2 keys); that of upstream.url is 0";
+    let told = import(&redis.url());
+    assert!(told.code == Some(0) && told.err.contains(expected), "{}", told.err);
+    assert!(check(&tables, &redis.url(), &tables.config()).err.contains(expected));
+    let told = import(&format!("{}/3", redis.url()));
+    assert!(told.out.contains("copied 2") && told.err.contains("looked at: 0 (1 keys)"), "{}{}", told.out, told.err);
+}
+
+#[test]
 fn a_part_of_the_keys_is_hidden_by_a_percentage_and_all_nodes_of_a_cluster_are_asked() {
     let tables = Tables::sqlite();
     let cluster = Cluster::with(Server::Installed, 0, &[]);

@@ -9,4 +9,6 @@ mod mirror_faults;
 mod orders;
 mod place;
 mod plain;
+mod settled;
 mod shadow;
+mod way_back;

@@ -57,6 +57,31 @@ fn a_planted_difference_is_found_and_listed_by_its_field() {
     assert_eq!(place.sql("SELECT count(*) FROM notes WHERE text <> 'a'"), "0", "nothing was written to the store");
 }
 
+#[test]
+fn json_that_is_written_otherwise_is_told_apart_and_what_is_too_large_is_not_read() {
+    let place = Place::new();
+    place.sql(
+        "CREATE TABLE docs (id TEXT PRIMARY KEY, doc JSONB); INSERT INTO docs VALUES ('a', '{\"n\": 1, \"long\": 2}'), \
+         ('b', '{\"n\": 1}'), ('large', '{}')",
+    );
+    let docs =
+        "[[caches]]\nkey = \"doc:{id}\"\ntype = \"string\"\ntable = \"docs\"\nvalue = \"doc\"\nmode = \"shadow\"\n";
+    let sidecar = place.builder("").config(docs).migrated().start();
+    let (mut wire, mut redis) = (sidecar.wire(), place.redis.wire());
+    redis.call(&["SET", "doc:a", "{ \"long\" : 2, \"n\" : 1 }"]);
+    redis.call(&["SET", "doc:b", "{\"n\": 2}"]);
+    redis.call(&["SET", "doc:large", &"x".repeat(2 << 20)]);
+    for key in ["doc:a", "doc:b", "doc:large"] {
+        wire.ask(&format!("STRLEN {key}"));
+    }
+    until("all are compared", || {
+        compared(&sidecar, "doc:{id}", "different") == 2.0 && compared(&sidecar, "doc:{id}", "too_large") == 1.0
+    });
+    let told = listed(&mut wire);
+    assert_eq!(told.matches("equal as JSON, and written otherwise: the upstream has").count(), 1, "{told}");
+    assert_eq!(told.matches("and they differ").count(), 1, "{told}");
+}
+
 /// Workload 1: a game server's sessions, inventories, locations and items, as the demo has them.
 #[test]
 fn a_game_servers_keys_are_compared_whatever_their_type() {

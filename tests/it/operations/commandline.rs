@@ -246,6 +246,23 @@ fn settings_of_replicas_that_have_no_effect_are_warned_about() {
 }
 
 #[test]
+fn what_writes_do_otherwise_than_in_redis_is_a_warning_of_check_alone() {
+    let redis = Redis::start();
+    let config = "[[caches]]\nkey = \"s:{id}\"\ntype = \"string\"\ntable = \"t\"\nvalue = \"v\"\n";
+    let told = |more: &str| stderr(&Sidecar::builder().config(&format!("{config}{more}\n")).execute(&["check"]));
+    let [deletes, ends] =
+        ["caches[0].delete: commands write the rows", "caches[0].expires_column: commands write the rows"];
+    let both = told("write = \"through\"");
+    assert!(both.contains(deletes) && both.contains(ends), "{both}");
+    let meant = told("write = \"deferred\"\ndelete = \"invalidate\"");
+    assert!(!meant.contains(deletes) && meant.contains(ends), "{meant}");
+    assert_eq!(told("write = \"through\"\ndelete = \"row\"\nexpires_column = \"ends\""), "");
+    assert_eq!(told(""), "", "nothing is written");
+    let sidecar = Sidecar::builder().redis(&redis).start();
+    assert!(!sidecar.log().contains("write the rows"));
+}
+
+#[test]
 fn a_mistyped_type_is_one_fault() {
     let config = "[[definitions]]\nkey = \"a:{id}\"\ntype = \"hsah\"\ntable = \"items\"\n";
     let told = stderr(&Sidecar::builder().config(config).execute(&["check"]));
@@ -293,8 +310,11 @@ fn fields_and_columns_that_could_never_be_written_are_faults() {
         let builder = Sidecar::builder().redis(&redis).config(&format!("{block}{more}\n")).set("JOURNAL__PATH", path);
         let builder = if on_postgres { builder.postgres(&postgres) } else { builder };
         let told = stderr(&builder.execute(&["check", "--connect"]));
-        // The demo's other triggers serve nobody here.
-        told.lines().filter(|line| !line.contains("--prune")).map(|line| format!("{line}\n")).collect::<String>()
+        // The demo's other triggers serve nobody here, and what is said of writes is meant.
+        told.lines()
+            .filter(|line| !line.contains("--prune") && !line.contains("write the rows"))
+            .map(|line| format!("{line}\n"))
+            .collect::<String>()
     };
     let demo = Sidecar::builder().redis(&redis).postgres(&postgres).execute(&["migrate", "--demo"]);
     assert!(demo.status.success(), "{}", stderr(&demo));

@@ -95,7 +95,7 @@ fn nothing_is_loaded_of_a_block_that_has_changed_or_whose_ttl_is_over() {
     let changed = both.replacen("type = \"hash\"\n", "type = \"hash\"\nttl = \"1h\"\n", 1);
     for (config, are_warm) in [(&changed, 1.0), (&both, 2.0)] {
         fs::write(&path, &list).expect("written");
-        let mut sidecar = builder(&redis, &postgres, file).config(config).start();
+        let mut sidecar = builder(&redis, &postgres, file).config(config).migrated().start();
         until("the warm start has ended", || sidecar.log().contains("keys that were hot before are in memory"));
         assert_eq!((warmed(&sidecar), sidecar.stop()), (are_warm, Some(0)));
     }
@@ -112,4 +112,25 @@ fn a_file_of_no_use_is_told_and_the_start_is_cold() {
     until("it is told", || sidecar.log().contains(warnings::NO_WARM_START));
     assert_eq!(sidecar.stop(), Some(0));
     assert!(fs::read_to_string(&path).expect("it is there").contains("hero:1"), "it was replaced");
+}
+
+#[test]
+fn keys_of_a_mapping_that_is_off_are_not_loaded() {
+    let (redis, postgres, folder) = (Redis::start(), postgres(), tempfile::tempdir().expect("a folder"));
+    let path = folder.path().join("warm");
+    let file = path.to_str().expect("text");
+    let other = "[[caches]]\nkey = \"twin:{id:int}\"\ntype = \"hash\"\ntable = \"hero\"\n";
+    let started = |config: &str| builder(&redis, &postgres, file).config(config).migrated().start();
+    let mut sidecar = started(&format!("{MAPPINGS}{other}"));
+    let mut wire = sidecar.wire();
+    for id in 1..=50 {
+        wire.ask(&format!("HGET hero:{id} v"));
+        wire.ask(&format!("HGET twin:{id} v"));
+    }
+    assert_eq!(sidecar.stop(), Some(0));
+    let off = MAPPINGS.replace("table = \"hero\"\n[[", "table = \"hero\"\nmode = \"off\"\n[[");
+    assert_ne!(off, MAPPINGS);
+    let sidecar = started(&format!("{off}{other}"));
+    until("the warm start is over", || sidecar.log().contains("keys that were hot before are in memory"));
+    assert_eq!(warmed(&sidecar), 50.0, "the others alone");
 }

@@ -113,6 +113,15 @@ fn a_mapping_that_takes_no_writes_says_so() {
     };
     let sidecar = builder(config).start();
     assert!(sidecar.wire().ask("SET a:1 x").contains("takes no writes (write = \"reject\")"));
+    // No row of a table is its own: nothing could be set that lets it be written.
+    let one = "[[caches]]\nkey = \"all\"\ntype = \"set\"\ntable = \"b\"\nvalue = \"v\"\n[[caches]]\nkey = \
+        \"q:{id:int}\"\ntype = \"string\"\nquery = \"SELECT v FROM a WHERE id = $1\"\nvalue = \"v\"\nttl = \"1m\"\n";
+    let sidecar = builder(one).start();
+    for request in ["SADD all x", "SET q:1 x"] {
+        let told = sidecar.wire().ask(request);
+        assert!(told.contains("takes no writes, because its key is no row of a table"), "{told}");
+        assert!(!told.contains("set write"), "{told}");
+    }
     let sidecar = builder(&through).start();
     let mut wire = sidecar.wire();
     assert_eq!(wire.ask("SET a:1 x"), "+OK\r\n");

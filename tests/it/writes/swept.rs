@@ -218,3 +218,25 @@ fn a_row_is_not_swept_while_its_new_end_waits_under_a_key_of_another_mapping() {
     postgres.sql("DROP TRIGGER refuse ON a");
     until("the end is saved", || postgres.sql("SELECT id FROM a WHERE ends > now() + interval '1 hour'") == "1");
 }
+
+#[test]
+fn rows_of_keys_that_are_the_upstreams_stay() {
+    let (redis, postgres) = (Redis::start(), Postgres::start());
+    postgres.sql(TABLES);
+    postgres.sql("DROP TABLE child; INSERT INTO b VALUES (1, 'x', 'v', now() - interval '1 hour')");
+    let off = CONFIG.replacen("delete = \"row\"", "delete = \"row\"\nmode = \"off\"", 1);
+    let builder = builder(&redis, &postgres).config(&off).set("STORE__SWEEP_INTERVAL", "20ms");
+    let sidecar = builder.expect(&[warnings::NOT_SWEPT]).start();
+    let rows = |table: &str| postgres.sql(&format!("SELECT count(*) FROM {table}"));
+    until("the others are gone", || rows("b") == "0");
+    postgres.sql("INSERT INTO b VALUES (2, 'x', 'v', now() - interval '1 hour')");
+    until("there was another round", || rows("b") == "0");
+    assert_eq!(rows("a"), "3000");
+    // A part of the keys is not all of them.
+    for (mode, is_swept) in [("on 50", false), ("on 100", true)] {
+        sidecar.wire().ask(&format!("HEARTHSIDE MODE a:{{id:int}} {mode}"));
+        postgres.sql("INSERT INTO b VALUES (3, 'x', 'v', now() - interval '1 hour')");
+        until("there was another round", || rows("b") == "0" && (!is_swept || rows("a") == "1"));
+        assert_eq!(rows("a") == "3000", !is_swept, "{mode}");
+    }
+}
