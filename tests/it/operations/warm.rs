@@ -120,17 +120,19 @@ fn keys_of_a_mapping_that_is_off_are_not_loaded() {
     let path = folder.path().join("warm");
     let file = path.to_str().expect("text");
     let other = "[[caches]]\nkey = \"twin:{id:int}\"\ntype = \"hash\"\ntable = \"hero\"\n";
-    let started = |config: &str| builder(&redis, &postgres, file).config(config).migrated().start();
-    let mut sidecar = started(&format!("{MAPPINGS}{other}"));
+    let off = MAPPINGS.replacen("table = \"hero\"\n", "table = \"hero\"\nmode = \"off\"\n", 1);
+    assert_ne!(off, MAPPINGS);
+    let started = || builder(&redis, &postgres, file).config(&format!("{off}{other}")).migrated().start();
+    let mut sidecar = started();
     let mut wire = sidecar.wire();
+    wire.ask("HEARTHSIDE MODE hero:{id:int} on");
     for id in 1..=50 {
         wire.ask(&format!("HGET hero:{id} v"));
         wire.ask(&format!("HGET twin:{id} v"));
     }
     assert_eq!(sidecar.stop(), Some(0));
-    let off = MAPPINGS.replace("table = \"hero\"\n[[", "table = \"hero\"\nmode = \"off\"\n[[");
-    assert_ne!(off, MAPPINGS);
-    let sidecar = started(&format!("{off}{other}"));
+    assert!(fs::read_to_string(&path).expect("it was written").contains("hero:50"));
+    let sidecar = started();
     until("the warm start is over", || sidecar.log().contains("keys that were hot before are in memory"));
-    assert_eq!(warmed(&sidecar), 50.0, "the others alone");
+    assert_eq!(warmed(&sidecar), 50.0, "the others alone: a restart has brought the file's mode");
 }
