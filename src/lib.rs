@@ -31,6 +31,7 @@ mod quota;
 pub mod access;
 pub mod mapping;
 pub mod record;
+mod tracking;
 // 3: where a request goes; the database, and what waits for it
 pub mod journal;
 pub mod route;

@@ -14,6 +14,7 @@ use crate::admin::Readiness;
 use crate::journal::Waiting;
 use crate::store::{StoreError, Unavailable};
 use crate::telemetry::Metrics;
+use crate::tracking::Tracking;
 
 /// What is served from the beginning.
 pub(super) struct Begun {
@@ -42,8 +43,9 @@ pub(super) async fn begin(
     let columns = std::mem::take(&mut waiting.columns);
     let away = Arc::new(Unavailable::new("the store has not answered yet"));
     readiness.waits_for(away.clone());
+    let tracking = Arc::new(Tracking::new(&settings.tracking, metrics.tracking.clone()));
     let (metrics, settles) = (metrics.clone(), Arc::default());
-    let ground = Ground { settings, mappings, journal, quotas: Vec::new(), metrics, settles };
+    let ground = Ground { settings, mappings, journal, quotas: Vec::new(), metrics, settles, tracking };
     let mut arrival =
         Arrival { ground: ground.clone(), away: away.clone(), stuck: Arc::default(), logged: String::new() };
     let first = arrival.ask_once().await?;

@@ -24,6 +24,7 @@ use crate::store::file::load_file;
 use crate::store::{CurrentPlan, Plan, Store, StoreError, Unavailable};
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::{MappingMetrics, PanicMetrics};
+use crate::tracking::Tracking;
 use crate::upstream::{NoServer, PrivateServer, Topology};
 
 /// So many plans are asked for at once: a mapping whose table is locked does not hold up the others.
@@ -58,6 +59,8 @@ pub(super) struct Ground {
     pub(super) metrics: Arc<Metrics>,
     /// Keys that are being settled, also by clients of what is served until then.
     pub(super) settles: Arc<Settles>,
+    /// Who keeps which keys, whatever is served.
+    pub(super) tracking: Arc<Tracking>,
 }
 
 impl Ground {
@@ -72,13 +75,14 @@ impl Ground {
         self.show_counts();
         store.count_with(&self.metrics.store);
         let mappings = Arc::new(self.mappings.clone());
-        let definitions = Arc::new(Definitions::default());
+        let (tracking, definitions) = (self.tracking.clone(), Arc::new(Definitions::telling(self.tracking.clone())));
         let reloader = Reloader::new(definitions.clone(), sources, store.clone(), self.metrics.definitions.clone());
         let (cache, tasks) = Cache::new(cache::Parts {
             plans: cached,
             settings: &self.settings,
             journal: self.journal.clone(),
             store: store.clone(),
+            tracking: tracking.clone(),
             quotas: self.quotas.clone(),
             runtime: Handle::current(),
             mappings: self.metrics.mappings.clone(),
@@ -90,6 +94,7 @@ impl Ground {
             cache,
             reloader: Arc::new(reloader),
             settles: self.settles.clone(),
+            tracking,
             scans: Scans::new(self.metrics.owned.clone()),
             store,
             awaits,
@@ -309,8 +314,8 @@ pub(super) async fn successor(
         None => journal(settings, &mappings, metrics).await?,
     };
     let (settings, quotas) = (settings.clone(), old.cache.quotas());
-    let (metrics, settles) = (metrics.clone(), old.settles.clone());
-    let ground = Ground { settings, mappings, journal, quotas, metrics, settles };
+    let (metrics, settles, tracking) = (metrics.clone(), old.settles.clone(), old.tracking.clone());
+    let ground = Ground { settings, mappings, journal, quotas, metrics, settles, tracking };
     let built = parts.into_owned(&ground, waiting, None).await?;
     built.owned.reloader.load_next().await.map_err(|failed| Failure::Start(failed.join("; ")))?;
     Ok(built)

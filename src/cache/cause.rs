@@ -41,6 +41,8 @@ pub enum Cause {
     Write(Option<Arc<Author>>),
     /// Which.
     Command(&'static str),
+    /// Which, by this client.
+    Asked(&'static str, u64),
     Ttl,
     Evicted,
     Start,
@@ -55,13 +57,22 @@ pub enum Cause {
 }
 
 impl Cause {
+    /// The client that has done it, where that is known.
+    pub(super) fn client(&self) -> Option<u64> {
+        match self {
+            Self::Write(Some(author)) => Some(author.client),
+            Self::Asked(_, client) => Some(*client),
+            _ => None,
+        }
+    }
+
     /// One word, for scripts.
     #[must_use]
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Change(_) => "change",
             Self::Write(_) => "write",
-            Self::Command(_) => "command",
+            Self::Command(_) | Self::Asked(..) => "command",
             Self::Ttl => "ttl",
             Self::Evicted => "eviction",
             Self::Start => "start",
@@ -81,7 +92,7 @@ impl Cause {
     pub fn words(&self) -> String {
         let words = match self {
             Self::Change(Some(table)) => return format!("the change feed told a change of its rows in table {table}"),
-            Self::Command(name) => return format!("{} asked for it", name.to_uppercase()),
+            Self::Command(name) | Self::Asked(name, _) => return format!("{} asked for it", name.to_uppercase()),
             Self::Change(None) => "the change feed told a change of its rows",
             Self::Write(Some(author)) => return format!("it was written through this sidecar, by {}", author.words()),
             Self::Write(None) => "it was written through this sidecar",

@@ -61,10 +61,11 @@ use writes::Writer;
 use crate::keys::MappingId;
 use crate::mapping::Mappings;
 use crate::quota::{Allowance, Asker, Quota};
-use crate::record::{ExpireCommand, TtlChange, Write};
+use crate::record::{ExpireCommand, Record, TtlChange, Write};
 use crate::store::StoreError;
 use crate::telemetry::client_memory::Holding;
 use crate::telemetry::clock::Tick;
+use crate::tracking::Reader;
 
 /// The cache of one sidecar. A clone is the same cache.
 #[derive(Clone, Debug)]
@@ -136,6 +137,16 @@ impl Cache {
         }
     }
 
+    /// A client that tracks is given `entry` of `key`: it is told when that is not what the key holds any more.
+    pub fn reads(&self, reader: &Reader, key: &[u8], entry: &Arc<Entry>) {
+        self.memory.reads(reader, key, entry);
+    }
+
+    /// The same of a client that is given what a transaction has read.
+    pub fn reads_record(&self, reader: &Reader, id: MappingId, key: &Bytes, record: Option<&Record>) {
+        self.memory.reads_record(reader, id, key, record);
+    }
+
     /// Gives an entry of `key` another TTL; without a limit it lives as long as its mapping allows.
     pub fn change_ttl(&self, id: MappingId, key: &[u8], entry: &Entry, life: TtlChange, now: Tick) {
         self.memory.change_ttl(id, key, entry, life, now);
@@ -178,11 +189,11 @@ impl Cache {
     pub fn expire(
         &self,
         together: &Together,
-        id: MappingId,
-        key: &Bytes,
+        (id, key): (MappingId, &Bytes),
         command: ExpireCommand,
+        author: Option<Arc<Author>>,
     ) -> impl Future<Output = Result<ExpireOutcome, StoreError>> + use<> {
-        self.writer.expire(together, id, key, command)
+        self.writer.expire(together, (id, key), command, author)
     }
 
     /// Begins a transaction, of which what is read and written counts for `client`. Its writes have queued when this

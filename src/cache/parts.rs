@@ -20,6 +20,7 @@ use crate::journal::Journal;
 use crate::quota::Quota;
 use crate::store::{self, CurrentPlan, Store};
 use crate::telemetry::metrics::{CacheMetrics, MappingMetrics, WriteBehindMetrics};
+use crate::tracking::Tracking;
 
 /// What a cache is made of.
 #[derive(Debug)]
@@ -32,6 +33,8 @@ pub struct Parts<'s> {
     pub journal: Option<Arc<Journal>>,
     /// Where the records are.
     pub store: Arc<Store>,
+    /// Who keeps which keys, and is told when they change.
+    pub tracking: Arc<Tracking>,
     /// The limits of mappings that are served already, and what of them is taken.
     pub quotas: Vec<Arc<Quota>>,
     /// Where writes run.
@@ -48,10 +51,11 @@ impl Cache {
     /// An empty cache, and what is to run beside it.
     #[must_use]
     pub fn new(parts: Parts<'_>) -> (Self, Tasks) {
-        let Parts { plans, settings, journal, store, quotas, runtime, mappings, metrics, deferred_metrics } = parts;
+        let Parts { plans, settings, journal, store, tracking, quotas, runtime, mappings, metrics, deferred_metrics } =
+            parts;
         let (waiting, renewals) = Renewals::new();
-        let source = Source::new(plans, settings, store, &mappings, &quotas);
-        let (memory, picked) = Memory::new(source, settings, metrics.clone());
+        let source = Source::new(plans, settings, store, &mappings, &quotas, &tracking);
+        let (memory, picked) = Memory::new(source, settings, metrics.clone(), tracking);
         let memory = Arc::new(memory);
         // The notice of a longer flush would be one of the whole mapping, which nobody could tell from a stranger's.
         let rows = settings.journal.flush_rows.min(store::MOST_KEYS);

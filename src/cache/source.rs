@@ -20,6 +20,7 @@ use crate::telemetry::LogThrottle;
 use crate::telemetry::clock::{Moment, Tick, millis};
 use crate::telemetry::metrics::{MappingCounts, MappingMetrics};
 use crate::telemetry::traces::StorePart;
+use crate::tracking::Tracking;
 
 /// One cached mapping and its state.
 #[derive(Debug)]
@@ -39,6 +40,8 @@ pub(super) struct Cached {
     pub(super) quota: Arc<Quota>,
     /// Why its keys were last forgotten.
     pub(super) traces: Arc<KeyTraces>,
+    /// Who is told that they have changed.
+    tracking: Arc<Tracking>,
 }
 
 /// How much longer than the store an answer of it is waited for.
@@ -48,13 +51,20 @@ const BACKSTOP: Duration = Duration::from_secs(3);
 pub(super) const COMPLAIN_EVERY: u64 = 1000;
 
 impl Cached {
-    fn new(current: CurrentPlan, settings: &config::Cache, metrics: &MappingMetrics, traces: KeyTraces) -> Self {
+    fn new(
+        current: CurrentPlan,
+        settings: &config::Cache,
+        metrics: &MappingMetrics,
+        traces: KeyTraces,
+        tracking: Arc<Tracking>,
+    ) -> Self {
         let life = Span::new(&current.mapping().config, settings);
         let text: Arc<str> = current.mapping().pattern.text().into();
         let (counts, complaints) = (metrics.of(&text), LogThrottle::every(COMPLAIN_EVERY));
         let allowance = Allowance::of_mapping(&current.mapping().config);
         let quota = Arc::new(Quota::new(Whose::Mapping, &text, allowance));
-        Self { current, life, text, epoch: AtomicU64::new(0), complaints, counts, quota, traces: Arc::new(traces) }
+        let (epoch, traces) = (AtomicU64::new(0), Arc::new(traces));
+        Self { current, life, text, epoch, complaints, counts, quota, traces, tracking }
     }
 
     /// The same, of which some is taken already, if one of these is its quota.
@@ -77,8 +87,15 @@ impl Cached {
         self.epoch.load(SeqCst)
     }
 
-    /// What was loaded before is not served any more, for this reason.
+    /// What was loaded before is not served any more, for this reason. Who keeps some of it is told.
     pub(super) fn raise_epoch(&self, why: Cause) {
+        self.pass_epoch(why);
+        let pattern = &self.mapping().pattern;
+        self.tracking.changed_where(pattern.begin(), |key| pattern.matches(key));
+    }
+
+    /// The same, and nobody is told of this mapping alone.
+    pub(super) fn pass_epoch(&self, why: Cause) {
         self.epoch.fetch_add(1, SeqCst);
         tracing::debug!(mapping = self.name(), cause = why.name(), "everything in memory of a mapping is forgotten");
         self.counts.invalidated();
@@ -127,12 +144,13 @@ impl Source {
         store: Arc<Store>,
         metrics: &MappingMetrics,
         quotas: &[Arc<Quota>],
+        tracking: &Arc<Tracking>,
     ) -> Self {
         let (mut mappings, count) = (Vec::new(), plans.len());
         for plan in plans {
             let id = plan.mapping().id.index();
             mappings.resize_with(mappings.len().max(id + 1), || None);
-            let cached = Cached::new(plan, &settings.cache, metrics, KeyTraces::among(count));
+            let cached = Cached::new(plan, &settings.cache, metrics, KeyTraces::among(count), tracking.clone());
             mappings[id] = Some(cached.limited_by(quotas));
         }
         let timeouts = &settings.store;

@@ -36,7 +36,8 @@ impl Cache {
         old.write_behind.save_changing(&self.write_behind, LAST_SAVING).await;
         old.write_behind.hand_over(&self.write_behind).await;
         self.inherit_written(old);
-        old.flush_all();
+        // Those who keep something of it were told when they came over.
+        old.memory.clear();
         self.memory.handover.open();
     }
 

@@ -53,9 +53,18 @@ impl Tasks {
         if let Some(warmth) = warmth {
             tasks.spawn(lasting(LastingPart::WarmStart, panics.clone(), async move || warmth.run().await));
         }
+        let ending = memory.clone();
+        tasks.spawn(lasting(LastingPart::Tidying, panics.clone(), async move || tell_of_ends(&ending).await));
         let outdated = memory.clone();
         tasks.spawn(lasting(LastingPart::Tidying, panics.clone(), async move || remove_outdated(&outdated).await));
         tasks.spawn(lasting(LastingPart::Tidying, panics.clone(), async move || tidy(&memory).await));
+    }
+}
+
+/// Tells those who keep keys of each that ends by itself.
+async fn tell_of_ends(memory: &Memory) {
+    loop {
+        memory.tell_of_ends().await;
     }
 }
 

@@ -9,6 +9,7 @@ mod invalidations;
 mod line;
 mod monitors;
 mod summons;
+mod told;
 mod traffic;
 
 use std::collections::BTreeMap;
@@ -26,6 +27,8 @@ pub use generation::Generation;
 pub use invalidations::Invalidations;
 pub use monitors::{Monitors, Unread, Watching};
 pub use summons::Summons;
+use told::News;
+pub use told::{OwnNews, Told};
 pub use traffic::{Held, Traffic};
 
 use crate::telemetry::client_memory::{Buffers, Holding};
@@ -80,6 +83,8 @@ pub struct Peer {
     summons: Summons,
     /// What it is to be told of the keys of others.
     pub invalidations: Invalidations,
+    /// What it is to be told of the owned keys that it keeps.
+    pub own_news: OwnNews,
 }
 
 /// The states a client is in, as `CLIENT LIST` shows them.
@@ -181,6 +186,7 @@ impl Registry {
             state: Mutex::new(state),
             summons: Summons::default(),
             invalidations: Invalidations::default(),
+            own_news: OwnNews::default(),
         });
         locked(&self.peers).insert(id, peer.clone());
         Listed { registry: self.clone(), peer }
@@ -321,6 +327,14 @@ impl Peer {
     /// Tells it that these keys of another client have changed, an array of them, or that any may have.
     pub fn invalidate(&self, keys: Option<Bytes>) {
         self.invalidations.add(keys);
+        if let Some(waker) = &*locked(&self.waker) {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// Tells it something of the owned keys that it keeps.
+    fn hears(&self, news: News) {
+        self.own_news.add(news);
         if let Some(waker) = &*locked(&self.waker) {
             waker.wake_by_ref();
         }

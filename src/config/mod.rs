@@ -19,6 +19,7 @@ mod slowlog;
 mod store;
 mod tls_verify;
 mod traces;
+mod tracking;
 mod upstream;
 mod user;
 mod validate;
@@ -43,6 +44,7 @@ pub use slowlog::Slowlog;
 pub use store::{Feed, Pooler, Store};
 pub use tls_verify::{TlsVerify, digest};
 pub use traces::TracesConfig;
+pub use tracking::Tracking;
 pub use upstream::{OnLoss, PubSub, PubSubMode, ReadFrom, Upstream};
 pub use user::{Auth, AuthMode, UserConfig};
 
@@ -75,6 +77,8 @@ pub struct Settings {
     pub store: Store,
     /// `[cache]`.
     pub cache: Cache,
+    /// `[tracking]`.
+    pub tracking: Tracking,
     /// `[journal]`.
     pub journal: Journal,
     /// `[verify]`.

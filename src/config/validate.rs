@@ -88,6 +88,7 @@ fn counts(settings: &Settings, faults: &mut Faults) {
         ("limits.request_arguments", limits.request_arguments),
         ("journal.flush_rows", settings.journal.flush_rows),
         ("cache.warm_rate", settings.cache.warm_rate as usize),
+        ("tracking.max_keys", settings.tracking.max_keys),
         ("verify.per_second", settings.verify.per_second as usize),
     ] {
         if number == 0 {

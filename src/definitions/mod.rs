@@ -17,6 +17,8 @@ pub use reload::{DefinitionSource, Reloader};
 
 use crate::keys::MappingId;
 use crate::record::{Record, Table};
+use crate::telemetry::clock::Tick;
+use crate::tracking::{Reader, Tracking};
 
 /// One version of all definitions, by mapping; definitions come first in the list of mappings.
 #[derive(Debug, Default)]
@@ -120,9 +122,38 @@ pub struct Definitions {
     unloaded: ArcSwap<BTreeMap<MappingId, String>>,
     /// True while there are some.
     lacks_some: AtomicBool,
+    /// Who keeps keys, and is told when they change.
+    tracking: Arc<Tracking>,
 }
 
 impl Definitions {
+    /// No version yet; these are told of changes.
+    #[must_use]
+    pub fn telling(tracking: Arc<Tracking>) -> Self {
+        Self { tracking, ..Self::default() }
+    }
+
+    /// A client that tracks is given a definition by this version. Whether that is still what the next one would be
+    /// given is looked at when the client is among those who are told: else it is told at once.
+    pub fn reads(&self, reader: &Reader, id: MappingId, key: &[u8], version: &Snapshot) {
+        reader.reads(key, Tick::NEVER, || 0);
+        if self.snapshot().get(id, key) != version.get(id, key) {
+            reader.forgets(key);
+        }
+    }
+
+    /// Tells those who keep keys of mapping `id` which of them are not what they were.
+    fn tell(&self, before: Option<&Set>, after: &Set) {
+        if self.tracking.is_idle() {
+            return;
+        }
+        let none = Set::default();
+        let before = before.unwrap_or(&none);
+        let gone = before.keys().filter(|key| after.get(key).is_none());
+        let changed = after.keys().filter(|key| before.get(key) != after.get(key));
+        gone.chain(changed).for_each(|key| self.tracking.changed(key, None));
+    }
+
     /// The current version, to be held for one command.
     pub fn snapshot(&self) -> Guard<Arc<Snapshot>> {
         self.current.load()
@@ -134,12 +165,13 @@ impl Definitions {
     }
 
     fn set(&self, id: MappingId, set: &Arc<Set>) {
-        self.current.rcu(|old| {
+        let before = self.current.rcu(|old| {
             let mut sets = old.sets.clone();
             sets.resize_with(sets.len().max(id.index() + 1), || None);
             sets[id.index()] = Some(set.clone());
             Snapshot { sets }
         });
+        self.tell(before.set(id).map(|set| &**set), set);
         self.note_unloaded(|unloaded| drop(unloaded.remove(&id)));
     }
 

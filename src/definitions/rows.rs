@@ -85,6 +85,7 @@ impl Definitions {
             }
             super::Snapshot { sets }
         });
+        next.iter().flat_map(|(_, rows)| rows).for_each(|(key, _)| self.tracking.changed(key, None));
     }
 }
 

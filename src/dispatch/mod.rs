@@ -25,6 +25,7 @@ mod shadow;
 mod spread;
 mod timed;
 mod traced;
+mod tracked;
 mod unknown;
 
 use std::cell::RefCell;
@@ -60,7 +61,7 @@ use crate::errors;
 use crate::inspect::{About, Subject};
 use crate::resp::encode;
 use crate::resp::pieces::Pieces;
-use crate::route::{Holder, Pin, Route, Router, Unknown};
+use crate::route::{Pin, Route, Router, Unknown};
 use crate::session::{Policy, Session};
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::{Outcome, RouteLabel};
@@ -352,23 +353,6 @@ impl Services {
                 self.upstream.own_hub(owner, self.policy.subscriber_output, session.peer.holding.clone())
             }
         })
-    }
-
-    /// A client with CLIENT TRACKING keeps what it reads until an invalidation comes.
-    fn tracked(&self, session: &mut Session, request: &Request<'_>, route: Route, out: &mut BytesMut) -> Flow {
-        if let Some(text) = dedicated::untrackable(session) {
-            return Call::new(self, session, request, out).refuse(text);
-        }
-        let looked_into = if let Route::Fallback(route) = &route { route } else { &route };
-        let read: Vec<usize> = match looked_into {
-            Route::Split(split) => {
-                split.keys.iter().filter(|key| key.holder != Holder::Upstream).map(|key| key.at).collect()
-            }
-            other => other.owned_key().iter().map(|key| key.at).collect(),
-        };
-        let keys: Vec<&[u8]> = read.into_iter().map(|at| request.arg(at)).collect();
-        let flow = self.answer_routed(session, request, route, out);
-        dedicated::forget(&keys, flow, out)
     }
 
     /// Asks the client's lane something of our own words; `resendable` if it only reads.

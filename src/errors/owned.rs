@@ -105,10 +105,6 @@ pub fn cannot_look_up(command: &str, looked_up: &[u8], pattern: &str) -> String 
     )
 }
 
-/// A read by a client with CLIENT TRACKING whose invalidations go elsewhere.
-pub const UNTRACKABLE: &str = "ERR hearthside: owned keys cannot be read with CLIENT TRACKING and REDIRECT: their \
-    invalidations do not pass the upstream; use RESP3 without REDIRECT";
-
 /// SCAN with a cursor of the sidecar's that it has forgotten, or never gave.
 pub const FORGOTTEN_CURSOR: &str = "ERR invalid cursor; hearthside knows it no more (a restart?), begin at 0 again";
 

@@ -105,6 +105,13 @@ impl Pattern {
         &self.text
     }
 
+    /// What each of its keys begins with.
+    #[must_use]
+    pub fn begin(&self) -> &[u8] {
+        let end = self.text.find('{').unwrap_or(self.text.len());
+        &self.text.as_bytes()[..end]
+    }
+
     /// The placeholders in order: name and kind.
     pub fn placeholders(&self) -> impl Iterator<Item = (&str, PlaceholderKind)> {
         self.parts.iter().filter_map(|part| part.placeholder.as_ref()).map(|one| (one.name.as_str(), one.kind))

@@ -22,6 +22,7 @@ mod verbs;
 mod write;
 
 use std::collections::HashMap;
+use std::hash::{Hash, Hasher};
 
 pub use difference::Difference;
 pub use edit::{Change, Condition, Decimal, Edit, RowEdit};
@@ -55,6 +56,12 @@ pub struct Record {
 impl PartialEq for Record {
     fn eq(&self, other: &Self) -> bool {
         self.shape == other.shape && self.body.encoded() == other.body.encoded()
+    }
+}
+
+impl Hash for Record {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (self.shape as u8, self.body.encoded()).hash(state);
     }
 }
 

@@ -32,6 +32,20 @@ pub fn message(proto: Proto, keys: Option<&[u8]>) -> Bytes {
     [head, keys.unwrap_or(all)].concat().into()
 }
 
+/// These keys as they stand in a message.
+#[must_use]
+pub fn array(keys: &[Bytes]) -> Bytes {
+    let mut out = BytesMut::new();
+    encode::request(&mut out, &keys.iter().map(|key| &**key).collect::<Vec<&[u8]>>());
+    out.freeze()
+}
+
+/// The push message about these keys, or about all.
+#[must_use]
+pub fn push(keys: Option<&[Bytes]>) -> Bytes {
+    message(Proto::Resp3, keys.map(array).as_deref())
+}
+
 /// The redirection to the client of this id is broken: that client is gone.
 #[must_use]
 pub fn broken(id: u64) -> Bytes {

@@ -8,6 +8,7 @@ mod policy;
 mod recency;
 mod rights;
 mod tracking;
+mod tracks;
 mod upstream_state;
 mod waits;
 mod way;
@@ -23,6 +24,7 @@ pub use policy::Policy;
 pub use recency::Recency;
 pub use rights::Rights;
 pub use tracking::with_ear;
+pub use tracks::Tracks;
 pub use upstream_state::{Redirect, Replica};
 pub use way::Way;
 pub use written::Written;
@@ -120,6 +122,8 @@ pub struct Session {
     first_user: Option<Arc<User>>,
     /// Its place in a hub, once it has subscribed in one (`pubsub.mode = "shared"`, or behind a cluster).
     membership: Option<Membership>,
+    /// What it keeps of owned keys, if it tracks.
+    tracks: Option<Box<Tracks>>,
     /// Where its requests go.
     pub way: Way,
 }
@@ -154,6 +158,7 @@ impl Session {
             edition: 0,
             reply: ReplyMode::On,
             membership: None,
+            tracks: None,
             way: Way::default(),
         }
     }
@@ -342,7 +347,7 @@ impl Session {
     /// Forgets everything that `RESET` forgets.
     pub fn reset(&mut self) {
         self.way = Way::default();
-        self.membership = None;
+        (self.membership, self.tracks) = (None, None);
         self.reply = ReplyMode::On;
         self.regroup(self.home.clone());
         self.user = self.first_user.clone();

@@ -30,6 +30,10 @@ pub(super) fn answer(
         (StoreAnswer::One(one), Ok(done)) => answer_one(desk, request, one, &done[one.step]),
         (StoreAnswer::Several(split, keys), Ok(done)) => {
             answer_several(desk, *split, keys, done);
+            if let Some(reader) = desk.session.tracking_reader().filter(|_| *split != Split::Remove) {
+                // Several keys, of which the transaction has changed some: none of them is kept.
+                request.view().args_from(1).for_each(|key| reader.forgets(key));
+            }
             true
         }
     }
@@ -49,6 +53,9 @@ fn answer_one(desk: &mut Desk<'_>, request: &OwnedRequest, one: &OneStep, done: 
         (Asked::Read(answer), done) => {
             let view = View { record: read(done), expires_in: None };
             answer_from(*answer, &request.view(), &view, proto, desk.out);
+            if let Some(reader) = desk.session.tracking_reader() {
+                owned.cache.reads_record(&reader, key.mapping, &request.key(key.at), view.record);
+            }
         }
         (Asked::Mismatch(write), done) => {
             let mapping = &owned.mappings.list[key.mapping.index()].config;
@@ -65,7 +72,7 @@ fn answer_one(desk: &mut Desk<'_>, request: &OwnedRequest, one: &OneStep, done: 
 fn change_life(desk: &mut Desk<'_>, key: Bytes, mapping: MappingId, command: &ExpireCommand, record: Option<&Record>) {
     let owned = &desk.services.owned;
     let entry = owned.cache.get(mapping, &key, desk.session.now);
-    let living = Living { mapping, key: &key, record, entry: entry.as_ref() };
+    let living = Living { mapping, key: &key, record, entry: entry.as_ref(), client: desk.session.peer.id };
     owned.change_life(&living, command, desk.session.proto(), desk.out);
 }
 
@@ -73,7 +80,8 @@ fn answer_several(desk: &mut Desk<'_>, split: Split, keys: &[KeyStep], done: &[D
     let owned = &desk.services.owned;
     match split {
         Split::Remove => {
-            let removed = keys.iter().filter(|key| removed(owned, key, done)).count();
+            let client = desk.session.peer.id;
+            let removed = keys.iter().filter(|key| removed(owned, key, done, client)).count();
             encode::int(desk.out, removed as i64);
         }
         Split::Exists | Split::Touch => {
@@ -93,10 +101,10 @@ fn answer_several(desk: &mut Desk<'_>, split: Split, keys: &[KeyStep], done: &[D
 }
 
 /// True when the key was there.
-fn removed(owned: &Owned, key: &KeyStep, done: &[Done]) -> bool {
+fn removed(owned: &Owned, key: &KeyStep, done: &[Done], client: u64) -> bool {
     match key {
         KeyStep::Step(step) => matches!(&done[*step], Done::Written(Ok(written)) if written.old.is_some()),
-        KeyStep::Forget(key) => owned.cache.invalidate(key, Cause::Command("DEL")),
+        KeyStep::Forget(key) => owned.cache.invalidate(key, Cause::Asked("DEL", client)),
         KeyStep::Definition(..) => false,
     }
 }

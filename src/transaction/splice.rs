@@ -120,7 +120,9 @@ fn upstream(desk: &mut Desk<'_>, command: Queued, element: &[u8]) {
     let is_ok = element == b"+OK\r\n";
     match command {
         Queued::Select(db) if is_ok => move_to(desk, Group { db, ..desk.session.group.clone() }),
-        Queued::State(request) if is_ok => desk.session.way.accept(&request.view()),
+        Queued::State(request) if is_ok => {
+            desk.session.accept(&request.view(), &desk.services.owned.tracking, &desk.services.clients);
+        }
         Queued::Unknown(unknown) if !unknown.left_nothing(element) => desk.session.way.has_left(unknown),
         Queued::Hello(request) if !element.starts_with(b"-") => {
             if let Ok(moved) = greeted(desk.services, desk.session, &request.view()) {

@@ -79,9 +79,9 @@ class Postgres:
         self.run("pg_ctl", "stop", "-m", "immediate", "-D", self.data)
 
 
-def redis_server(folder):
+def redis_server(folder, program="redis-server"):
     port = free_port()
-    server = subprocess.Popen(["redis-server", "--port", str(port), "--save", "", "--dir", folder], stdout=subprocess.DEVNULL)
+    server = subprocess.Popen([program, "--port", str(port), "--save", "", "--dir", folder], stdout=subprocess.DEVNULL)
     until("redis-server answers", lambda: answers(port))
     return server, port
 
@@ -188,6 +188,11 @@ def jobs(arguments):
             yield pathlib.Path(binary).name, [binary], {}
 
 
+def caching():
+    """The jobs of libraries that keep keys themselves, and do that with newer servers only."""
+    yield "caching.py", [sys.executable, f"{HERE}/python/caching.py"], {"PROTOCOL": "3"}
+
+
 def run(sidecar, postgres, topology, mode, chosen):
     """The names of the jobs that fail."""
     failed = []
@@ -206,6 +211,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--sidecar", required=True)
     parser.add_argument("--node", required=True)
+    parser.add_argument("--newer", required=True, help="a redis-server of 7.4 or later")
     parser.add_argument("--others")
     parser.add_argument("--binaries", nargs="*", default=[])
     parser.add_argument("--only", default="", help="run only the jobs whose names match")
@@ -213,17 +219,20 @@ def main():
     failed = []
     with tempfile.TemporaryDirectory() as folder:
         os.chmod(folder, 0o755)
-        for name in ("pg", "redis", "exact", "shared", "sentinels", "sentinel", "cluster"):
+        for name in ("pg", "redis", "newer", "exact", "shared", "caching", "sentinels", "sentinel", "cluster"):
             os.mkdir(f"{folder}/{name}")
         postgres = Postgres(f"{folder}/pg")
         server, port = redis_server(f"{folder}/redis")
+        newer, newer_port = redis_server(f"{folder}/newer", arguments.newer)
         migrate = {**os.environ, "HEARTHSIDE__STORE__URL": postgres.url}
         subprocess.run([arguments.sidecar, "migrate", "--demo"], check=True, cwd=f"{folder}/exact", env=migrate)
         everything = [job for job in jobs(arguments) if re.search(arguments.only, job[0])]
+        keeping = [job for job in caching() if re.search(arguments.only, job[0])]
         # With shared subscriptions PUBLISH counts connections, which some of the jobs look at.
         publishing = [job for job in everything if job[0].startswith("socketio")]
         single = f"redis://127.0.0.1:{port}"
         rounds = [("exact", "single", "exact", single, everything), ("shared", "single", "shared", single, publishing)]
+        rounds += [("caching", "single", "exact", f"redis://127.0.0.1:{newer_port}", keeping)]
         # Every topology with every library, where all of them are asked for.
         groups = {}
         if arguments.others:
@@ -235,8 +244,9 @@ def main():
             failed += run(sidecar, postgres, topology, mode, chosen) + sidecar.stop()
         for group in groups.values():
             group.stop()
-        server.terminate()
-        server.wait()
+        for process in (server, newer):
+            process.terminate()
+            process.wait()
         postgres.stop()
     print("all passed" if not failed else "\n".join(["failed:", *failed]))
     return 1 if failed else 0

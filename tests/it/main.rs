@@ -38,6 +38,7 @@ mod structure;
 mod support;
 mod tables;
 mod traces;
+mod tracking;
 mod transactions;
 mod triggers;
 mod upstream;

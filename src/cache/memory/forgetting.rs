@@ -7,10 +7,17 @@ use crate::keys::{MappingId, glob_match};
 use crate::telemetry::clock::Tick;
 use crate::telemetry::planted::is_planted;
 
+/// What every key begins with that matches a glob.
+fn plain_begin(glob: &[u8]) -> &[u8] {
+    let end = glob.iter().position(|byte| b"*?[\\".contains(byte)).unwrap_or(glob.len());
+    &glob[..end]
+}
+
 impl Memory {
     /// Forgets `key`, whatever is being loaded for it. True when a record was in memory.
     pub(crate) fn invalidate(&self, key: &[u8], why: Cause) -> bool {
         let forgotten = self.flights.detach(key, || self.entries.remove(key));
+        self.tracking.changed(key, why.client());
         if let Some(entry) = &forgotten {
             self.forgot(key, entry, why);
         }
@@ -58,7 +65,16 @@ impl Memory {
     pub(crate) fn invalidate_matching(&self, glob: &[u8], why: &Cause) -> usize {
         let loading = self.flights.keys();
         let keys = self.entries.keys().chain(loading).filter(|key| glob_match(glob, key));
-        keys.filter(|key| self.invalidate(key, why.clone())).count()
+        let count = keys.filter(|key| self.invalidate(key, why.clone())).count();
+        // Somebody may keep what was in memory once.
+        for pattern in self.source.all().map(|cached| &cached.mapping().pattern) {
+            let (ours, theirs) = (pattern.begin(), plain_begin(glob));
+            if ours.starts_with(theirs) || theirs.starts_with(ours) {
+                let begin = if ours.len() > theirs.len() { ours } else { theirs };
+                self.tracking.changed_where(begin, |key| pattern.matches(key) && glob_match(glob, key));
+            }
+        }
+        count
     }
 
     /// Forgets a key that the change feed reports, unless it reports a write of ours.
@@ -77,7 +93,7 @@ impl Memory {
         }
         self.flights.written.changed(key);
         // What is loaded or written is in memory before that ends.
-        let is_kept = self.flights.has(key) || self.entries.has(key);
+        let is_kept = self.flights.has(key) || self.entries.has(key) || self.tracking.has(key);
         if !is_kept {
             self.entries.versions.raise(key);
         }
@@ -111,15 +127,20 @@ impl Memory {
 
     /// Forgets every key: something that nobody knows has changed, or has perhaps changed while nobody told.
     pub(crate) fn forget_all(&self) {
-        if is_planted("no-flush-on-gap") {
-            return;
+        if !is_planted("no-flush-on-gap") {
+            self.clear();
+            self.tracking.everything();
         }
+    }
+
+    /// Forgets every key, of which nobody is told.
+    pub(crate) fn clear(&self) {
         let why = match (self.feed.is_connected(), self.feed.has_begun()) {
             (true, _) => Cause::StoreChanged,
             (false, true) => Cause::Gap,
             (false, false) => Cause::Start,
         };
-        self.source.all().for_each(|cached| cached.raise_epoch(why.clone()));
+        self.source.all().for_each(|cached| cached.pass_epoch(why.clone()));
         self.entries.clear();
     }
 }

@@ -48,6 +48,7 @@ impl Memory {
             self.note(id, key, why());
             None
         });
+        self.tracking.changed(key, None);
         if let Some(entry) = &forgotten {
             self.forgot(key, entry, why());
         }

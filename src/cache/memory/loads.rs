@@ -12,6 +12,7 @@
 //!   behind it; loads that begin before the write has ended begin after it;
 //! - whoever watches a key hears of a write when that ends and has changed something, or may have, before what it left
 //!   can be read;
+//! - who keeps a key is told of such a write when what it left can be read;
 //! - a write puts what it left into memory only if the feed reported no change, and no other write queued, since it
 //!   queued;
 //! - a flight or write that is dropped unended tells its waiters so: nobody waits for ever.
@@ -33,6 +34,7 @@ use crate::store::Urgency;
 use crate::telemetry::locked;
 use crate::telemetry::planted::is_planted;
 use crate::telemetry::traces::{CommandTrace, LoadTrace};
+use crate::tracking::Tracking;
 
 const SHARDS: usize = 64;
 
@@ -44,6 +46,8 @@ pub(super) struct Flights {
     several: Mutex<()>,
     /// The keys whose writes have ended.
     pub(super) written: WrittenKeys,
+    /// Who keeps keys, and is told when a write has changed them.
+    tracking: Arc<Tracking>,
 }
 
 /// The right to run a key's load, and perhaps to publish it.
@@ -182,11 +186,17 @@ impl Default for Flights {
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
             several: Mutex::default(),
             written: WrittenKeys::default(),
+            tracking: Arc::default(),
         }
     }
 }
 
 impl Flights {
+    /// These are told of writes.
+    pub(super) fn telling(tracking: Arc<Tracking>) -> Self {
+        Self { tracking, ..Self::default() }
+    }
+
     fn shard(&self, key: &[u8]) -> MutexGuard<'_, Shard> {
         locked(&self.shards[self.hasher.hash_one(key) as usize % SHARDS])
     }
@@ -265,28 +275,29 @@ impl Flights {
     /// The same of a change whose outcome is known. `f` is told whether nobody loads or writes the key: else somebody
     /// may be answered with something newer.
     pub(super) fn replace<T>(&self, key: &[u8], f: impl FnOnce(bool) -> T) -> T {
-        self.overtake(key, |slot| slot.watchers.touch(), f)
+        self.overtake(key, |slot| slot.watchers.touch(), |is_quiet, _| f(is_quiet))
     }
 
-    /// The same, for what changes nothing that a client could see: nobody who watches hears of it.
-    pub(super) fn settle(&self, key: &[u8], f: impl FnOnce()) {
-        self.overtake(key, |_| (), |_| f());
+    /// The same, for what changes nothing that a client could see: nobody who watches hears of it. `f` is told whether
+    /// somebody writes the key.
+    pub(super) fn settle(&self, key: &[u8], f: impl FnOnce(bool)) {
+        self.overtake(key, |_| (), |_, is_written| f(is_written));
     }
 
     /// What a load or write of the key that is under way has read may be older than what `f` makes true.
-    fn overtake<T>(&self, key: &[u8], touch: impl FnOnce(&mut Slot), f: impl FnOnce(bool) -> T) -> T {
+    fn overtake<T>(&self, key: &[u8], touch: impl FnOnce(&mut Slot), f: impl FnOnce(bool, bool) -> T) -> T {
         let mut shard = self.shard(key);
-        let is_quiet = match shard.get_mut(key) {
-            None => true,
+        let (is_quiet, is_written) = match shard.get_mut(key) {
+            None => (true, false),
             Some(slot) => {
-                let is_quiet = slot.is_quiet();
+                let state = (slot.is_quiet(), !slot.turns.is_empty());
                 slot.overtake();
                 touch(slot);
                 tidy(&mut shard, key);
-                is_quiet
+                state
             }
         };
-        f(is_quiet)
+        f(is_quiet, is_written)
     }
 
     /// Tells whether anything happens to `key` from now on, for as long as the answer is kept.
@@ -327,18 +338,8 @@ impl Flights {
         if is_planted("join-after-write") {
             let after = slot.after();
             slot.turns.push_back(turn.clone());
-            let (before, flights) = (forget(&key), self.clone());
-            return WriteTurn {
-                before,
-                key,
-                turn,
-                flights,
-                after,
-                load: None,
-                author: None,
-                trace: None,
-                has_ended: false,
-            };
+            let (before, flights, load) = (forget(&key), self.clone(), None);
+            return WriteTurn { before, key, turn, flights, after, load, author: None, trace: None, has_ended: false };
         }
         slot.hasten();
         let (load, after) = (slot.pass(), slot.after());
@@ -370,6 +371,13 @@ impl Flights {
             let left = left.filter(|_| !ended.turn.overtaken.load(SeqCst));
             if is_last {
                 put(&ended.key, left.as_ref());
+            }
+            match outcome {
+                Outcome::MayHaveChanged => {
+                    self.tracking.changed(&ended.key, ended.author.as_ref().map(|author| author.client));
+                }
+                Outcome::Unchanged if ended.turn.overtaken.load(SeqCst) => self.tracking.doubted(&ended.key),
+                Outcome::Unchanged => {}
             }
             left
         };

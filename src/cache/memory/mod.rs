@@ -19,6 +19,7 @@ pub(super) mod residents;
 pub(super) mod sampler;
 mod slot;
 pub(super) mod thread_cache;
+mod tracked;
 mod versions;
 pub(super) mod waiting;
 mod watchers;
@@ -40,6 +41,7 @@ use own_writes::OwnWrites;
 use refreshes::{OfMapping, Refreshes};
 use residents::{Residents, Room};
 use sampler::{Sample, Sampler};
+use tracked::print_of;
 use written::WrittenKeys;
 
 use super::cause::Cause;
@@ -53,6 +55,8 @@ use crate::record::{Record, TtlChange};
 use crate::store::StoreError;
 use crate::telemetry::clock::{Tick, millis};
 use crate::telemetry::metrics::CacheMetrics;
+use crate::telemetry::planted::is_planted;
+use crate::tracking::Tracking;
 
 /// What one sidecar has in memory of its cached mappings.
 #[derive(Debug)]
@@ -71,6 +75,10 @@ pub(super) struct Memory {
     outdated: Notify,
     /// `cache.max_staleness`, in milliseconds.
     max_staleness: u64,
+    /// Who keeps keys, and is told when they change.
+    tracking: Arc<Tracking>,
+    /// Every change of what is watched was told lately.
+    is_told: AtomicBool,
     metrics: Arc<CacheMetrics>,
 }
 
@@ -85,7 +93,12 @@ pub(super) struct Picked {
 
 impl Memory {
     /// An empty memory, and the receiving ends of what it picks.
-    pub(super) fn new(source: Source, settings: &config::Settings, metrics: Arc<CacheMetrics>) -> (Self, Picked) {
+    pub(super) fn new(
+        source: Source,
+        settings: &config::Settings,
+        metrics: Arc<CacheMetrics>,
+        tracking: Arc<Tracking>,
+    ) -> (Self, Picked) {
         let (sampler, samples) = Sampler::new(&settings.verify);
         let mappings = source.all().map(|cached| cached.mapping().id);
         let (refreshes, forgotten) = Refreshes::new(settings.cache.refresh, mappings);
@@ -93,7 +106,7 @@ impl Memory {
         let memory = Self {
             source,
             entries: Entries::new(&settings.cache, residents),
-            flights: Arc::default(),
+            flights: Arc::new(Flights::telling(tracking.clone())),
             overlay: Overlay::default(),
             own_writes: OwnWrites::default(),
             feed: Feed::default(),
@@ -102,6 +115,8 @@ impl Memory {
             refreshes,
             outdated: Notify::new(),
             max_staleness: millis(settings.cache.max_staleness),
+            tracking,
+            is_told: AtomicBool::new(false),
             metrics,
         };
         (memory, Picked { samples, forgotten })
@@ -247,6 +262,14 @@ impl Memory {
         self.entries.put(key, entry);
     }
 
+    /// The same of a key that nobody is known to have changed. Who keeps something else is told.
+    fn put_found(&self, key: &Bytes, entry: &Arc<Entry>) {
+        self.put(key, entry);
+        if !is_planted("tracked-print-ignored") {
+            self.tracking.found(key, || print_of(entry));
+        }
+    }
+
     /// Keeps what the last write of a key has left, if that is known.
     fn put_left(&self, key: &Bytes, left: Option<&Arc<Entry>>) {
         match left {
@@ -287,7 +310,10 @@ impl Memory {
 
     /// The same of a write that has changed nothing.
     pub(super) fn end_unchanged(&self, turn: WriteTurn, left: Option<Arc<Entry>>) {
-        turn.end(Outcome::Unchanged, left, |key, left| self.put_left(key, left));
+        turn.end(Outcome::Unchanged, left, |key, left| match left {
+            Some(entry) => self.put_found(key, entry),
+            None => self.entries.drop_taken(key),
+        });
     }
 
     /// Ends a write that has changed nothing: what was in memory when it queued is true.
@@ -316,9 +342,15 @@ impl Memory {
     /// since which it was on its way. What was loaded since then may have these values over newer ones of somebody
     /// else's, whose notice has come already.
     pub(super) fn settle(&self, key: &Bytes, applied: &[journal::Entry], told: Option<(Tick, Option<Record>)>) {
-        self.flights.settle(key, || {
+        self.flights.settle(key, |is_written| {
             self.overlay.settle(key, applied);
-            let Some(entry) = self.entries.get(key) else { return };
+            let Some(entry) = self.entries.get(key) else {
+                // What nobody has in memory somebody may keep. A write tells of itself when it ends.
+                if !is_written {
+                    self.tracking.doubted(key);
+                }
+                return;
+            };
             let is_true = told
                 .is_some_and(|(sent, record)| entry.loaded_at < sent && entry.record == self.overlay.over(key, record));
             match is_true {
@@ -327,6 +359,7 @@ impl Memory {
                 false => {
                     self.entries.remove(key);
                     self.note(entry.mapping, key, Cause::Write(None));
+                    self.tracking.doubted(key);
                 }
             }
         });
@@ -340,6 +373,7 @@ impl Memory {
             if let Some(entry) = &removed {
                 self.note(entry.mapping, key, Cause::WriteRefused);
             }
+            self.tracking.changed(key, None);
             removed
         });
     }
@@ -353,5 +387,6 @@ impl Memory {
         self.flights.tidy();
         let is_up = self.feed.is_connected() && self.feed.is_fresh(self.max_staleness, Tick::now());
         self.metrics.change_feed_up.set(i64::from(is_up));
+        self.see_silence();
     }
 }

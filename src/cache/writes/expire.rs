@@ -7,6 +7,7 @@ use tokio::sync::oneshot;
 
 use super::Writer;
 use super::together::{Queued, Together};
+use crate::cache::cause::Author;
 use crate::cache::memory::loads::WriteTurn;
 use crate::cache::source::Cached;
 use crate::cache::write_behind::journalling::Deferred;
@@ -39,12 +40,14 @@ impl Writer {
     pub(crate) fn expire(
         self: &Arc<Self>,
         together: &Together,
-        mapping: MappingId,
-        key: &Bytes,
+        (mapping, key): (MappingId, &Bytes),
         command: ExpireCommand,
+        author: Option<Arc<Author>>,
     ) -> impl Future<Output = ExpireResult> + use<> {
         let (told, answer) = oneshot::channel();
-        let queued = Queued { mapping, turn: self.memory.queue_one(key), command, told };
+        let mut turn = self.memory.queue_one(key);
+        turn.author = author;
+        let queued = Queued { mapping, turn, command, told };
         self.gather(together, queued);
         async move { answer.await.unwrap_or_else(|_| Err(StoreError::Ambiguous("the write was given up".into()))) }
     }

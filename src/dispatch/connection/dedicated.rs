@@ -1,11 +1,7 @@
 //! Answers the commands of a client that has a dedicated upstream connection.
 
-use bytes::{BufMut, BytesMut};
-
 use crate::command::Request;
-use crate::dispatch::Flow;
 use crate::errors;
-use crate::resp::{Proto, encode};
 use crate::route::{Local, Pin, Route, Unknown};
 use crate::session::Session;
 
@@ -109,35 +105,6 @@ impl Dedicated {
             }
             _ => Route::Unanswered,
         }
-    }
-}
-
-/// Why a tracking client cannot read an owned key, if it cannot.
-pub(crate) fn untrackable(session: &Session) -> Option<&'static str> {
-    let state = session.way.state();
-    let is_elsewhere = state.redirect.is_some() || session.proto() == Proto::Resp2;
-    (state.tracking && is_elsewhere).then_some(errors::owned::UNTRACKABLE)
-}
-
-/// A tracking client gets an invalidation of the owned keys it read at once: the sidecar does not remember who has read
-/// what.
-pub(crate) fn forget(keys: &[&[u8]], flow: Flow, out: &mut BytesMut) -> Flow {
-    let mut push = BytesMut::new();
-    push.put_slice(b">2\r\n$10\r\ninvalidate\r\n");
-    encode::request(&mut push, keys);
-    match flow {
-        Flow::Answered => {
-            out.put_slice(&push);
-            Flow::Answered
-        }
-        Flow::Later(reply) => Flow::Later(Box::pin(async move {
-            let mut all = reply.await?;
-            all.take(&mut push);
-            Ok(all)
-        })),
-        // Neither reads an owned key.
-        Flow::Upstream(ticket) => Flow::Upstream(ticket),
-        Flow::Exclusive(exclusive) => Flow::Exclusive(exclusive),
     }
 }
 

@@ -28,7 +28,7 @@ impl Call<'_> {
         match owned.cache.get(key.mapping, &text, self.session.now) {
             Some(entry) => {
                 self.session.tally.add(RouteLabel::Write, Outcome::Ok, 1);
-                let living = Living::in_memory(key.mapping, &text, &entry);
+                let living = Living::in_memory(key.mapping, &text, &entry, self.session.peer.id);
                 owned.change_life(&living, &command, self.session.proto(), self.out);
                 Flow::Answered
             }
@@ -39,7 +39,7 @@ impl Call<'_> {
     /// The key is loaded first.
     fn expire_loaded(&self, key: OwnedKey, text: Bytes, command: ExpireCommand) -> Flow {
         let (owned, metrics) = (self.services.owned.clone(), self.services.metrics.clone());
-        let proto = self.session.proto();
+        let (proto, client) = (self.session.proto(), self.session.peer.id);
         let loading = owned.cache.load(key.mapping, &text, &mut self.session.asker());
         Flow::Later(Box::pin(async move {
             let mut out = BytesMut::new();
@@ -47,7 +47,8 @@ impl Call<'_> {
             metrics.commands.add(RouteLabel::Write, Outcome::of(&loaded), 1);
             match loaded {
                 Ok(entry) => {
-                    owned.change_life(&Living::in_memory(key.mapping, &text, &entry), &command, proto, &mut out);
+                    let living = Living::in_memory(key.mapping, &text, &entry, client);
+                    owned.change_life(&living, &command, proto, &mut out);
                 }
                 Err(error) => encode::error(&mut out, &owned.load_error(key.mapping, &error)),
             }
@@ -59,7 +60,9 @@ impl Call<'_> {
     fn expire_row(&self, key: OwnedKey, text: &Bytes, command: ExpireCommand) -> Flow {
         let (owned, metrics) = (self.services.owned.clone(), self.services.metrics.clone());
         let (proto, gives_value) = (self.session.proto(), command.gives_value);
-        let expiring = owned.cache.expire(&self.services.together, key.mapping, text, command);
+        // Whose it is is of interest only to one who is not to be told of it.
+        let author = self.session.is_tracking().then(|| self.session.author(&key.spec.name));
+        let expiring = owned.cache.expire(&self.services.together, (key.mapping, text), command, author);
         Flow::Later(Box::pin(async move {
             let mut out = BytesMut::new();
             let expired = expiring.await;
@@ -102,12 +105,14 @@ pub struct Living<'a> {
     pub record: Option<&'a Record>,
     /// What is in memory.
     pub entry: Option<&'a Arc<Entry>>,
+    /// The client that changes it.
+    pub client: u64,
 }
 
 impl<'a> Living<'a> {
     /// The key of which `entry` is in memory.
-    fn in_memory(mapping: MappingId, key: &'a Bytes, entry: &'a Arc<Entry>) -> Self {
-        Self { mapping, key, record: entry.record.as_ref(), entry: Some(entry) }
+    fn in_memory(mapping: MappingId, key: &'a Bytes, entry: &'a Arc<Entry>, client: u64) -> Self {
+        Self { mapping, key, record: entry.record.as_ref(), entry: Some(entry), client }
     }
 
     /// What becomes of its life; `None`: nothing.
@@ -129,10 +134,11 @@ impl Owned {
             // What has expired is forgotten: without a column that says so the next read finds the row again.
             (Ok(Some(TtlChange::Left(left))), _) if *left <= 0 => {
                 self.metrics.invalidated("command");
-                self.cache.invalidate(living.key, Cause::Command("EXPIRE"));
+                self.cache.invalidate(living.key, Cause::Asked("EXPIRE", living.client));
             }
             (Ok(Some(life @ (TtlChange::Left(_) | TtlChange::Persist))), Some(entry)) => {
                 self.cache.change_ttl(living.mapping, living.key, entry, *life, now);
+                self.tracking.changed(living.key, Some(living.client));
             }
             _ => {}
         }
@@ -157,7 +163,8 @@ mod tests {
         let Some(Verb::Expire(parse)) = verb_of(spec) else { unreachable!("{line} changes an end") };
         let command = parse(&request.view(), spec).expect("read");
         let key = Bytes::from_static(b"k:1");
-        Living { mapping: MappingId::default(), key: &key, record, entry: None }.changed(&command, Tick::default())
+        Living { mapping: MappingId::default(), key: &key, record, entry: None, client: 0 }
+            .changed(&command, Tick::default())
     }
 
     #[test]

@@ -32,6 +32,7 @@ use crate::telemetry::clock::Tick;
 use crate::telemetry::metrics::{MappingCounts, MappingMetrics, OwnedMetrics};
 use crate::telemetry::planted::{is_planted, is_planted_once};
 use crate::telemetry::slow::SlowLog;
+use crate::tracking::Tracking;
 use crate::upstream::Endpoint;
 
 /// Everything owned.
@@ -47,6 +48,8 @@ pub struct Owned {
     pub reloader: Arc<Reloader>,
     /// Keys that are being settled, because they may still be the upstream's.
     pub settles: Arc<Settles>,
+    /// Who keeps which keys, and is told when they change.
+    pub tracking: Arc<Tracking>,
     /// SCANs under way.
     pub scans: Scans,
     /// The store behind both.

@@ -18,7 +18,11 @@ impl Call<'_> {
         if !key.spec.accepts(self.request.len()) {
             return self.wrong_arity(key.spec);
         }
-        let snapshot = self.services.owned.definitions.snapshot();
+        let definitions = &self.services.owned.definitions;
+        let snapshot = definitions.snapshot();
+        if let Some(reader) = self.session.reader() {
+            definitions.reads(reader, key.mapping, self.request.arg(key.at), &snapshot);
+        }
         let view = View { record: snapshot.get(key.mapping, self.request.arg(key.at)), expires_in: None };
         self.session.tally.add(RouteLabel::Definition, outcome(view.record.is_some()), 1);
         let bytes = view.record.map_or(0, Record::weight);
@@ -47,11 +51,15 @@ impl Call<'_> {
     fn read(&mut self, key: OwnedKey, reading: Reading) -> Flow {
         let (cache, now, proto) = (&self.services.owned.cache, self.session.now, self.session.proto());
         let (request, text, out) = (self.request, self.request.arg(key.at), &mut *self.out);
+        let reader = self.session.reader();
         let hit = cache.hit(&mut self.services.front.borrow_mut(), key.mapping, text, now, |entry| {
             if reading.renews {
                 cache.renew(text, entry, now);
             }
             answer_from(reading.answer, request, &entry.view(now), proto, out);
+            if let Some(reader) = reader {
+                cache.reads(reader, text, entry);
+            }
             entry.record.is_some()
         });
         let Some(is_there) = hit else { return self.miss(key, reading) };
@@ -74,7 +82,7 @@ impl Call<'_> {
         self.count_miss(key.mapping, self.request.arg(key.at));
         let (owned, proto, request) =
             (self.services.owned.clone(), self.session.proto(), OwnedRequest::copy(self.request));
-        let text = request.key(key.at);
+        let (text, reader) = (request.key(key.at), self.session.reader().cloned());
         let loading = owned.cache.load(key.mapping, &text, &mut self.session.asker());
         Flow::Later(Box::pin(async move {
             let mut out = BytesMut::new();
@@ -85,6 +93,9 @@ impl Call<'_> {
                         owned.cache.renew(&text, &entry, now);
                     }
                     answer_from(reading.answer, &request.view(), &entry.view(now), proto, &mut out);
+                    if let Some(reader) = reader {
+                        owned.cache.reads(&reader, &text, &entry);
+                    }
                 }
                 Err(error) => encode::error(&mut out, &owned.load_error(key.mapping, &error)),
             }

@@ -134,6 +134,9 @@ impl Call<'_> {
         split: Split,
     ) -> Part {
         let record = snapshot.get(mapping, key);
+        if let Some(reader) = self.session.reader() {
+            self.services.owned.definitions.reads(reader, mapping, key, snapshot);
+        }
         self.session.tally.add(RouteLabel::Definition, outcome(record.is_some()), 1);
         Part::of(record, split)
     }
@@ -151,7 +154,14 @@ impl Call<'_> {
             self.count_miss(mapping, key);
             let asker = asker.get_or_insert_with(|| self.session.asker());
             let loading = owned.cache.load(mapping, &Bytes::copy_from_slice(key), asker);
-            let part = Box::pin(async move { loading.await.map(|entry| Part::of(entry.record.as_ref(), split)) });
+            let (reader, owned, key) = (self.session.reader().cloned(), owned.clone(), Bytes::copy_from_slice(key));
+            let part = Box::pin(async move {
+                let entry = loading.await?;
+                if let Some(reader) = reader {
+                    owned.cache.reads(&reader, &key, &entry);
+                }
+                Ok(Part::of(entry.record.as_ref(), split))
+            });
             return Begun::Later(Coming { mapping, part });
         };
         self.session.tally.add(RouteLabel::Cache, outcome(entry.record.is_some()), 1);
@@ -160,6 +170,9 @@ impl Call<'_> {
         front.saw(key, entry.weight(), now);
         if split != Split::Exists {
             owned.cache.renew(key, &entry, now);
+        }
+        if let Some(reader) = self.session.reader() {
+            owned.cache.reads(reader, key, &entry);
         }
         Begun::Now(Part::of(entry.record.as_ref(), split))
     }
@@ -171,7 +184,7 @@ impl Call<'_> {
         let was_there = |was_there: bool| if was_there { Part::There(Bytes::new()) } else { Part::Absent };
         if owned.mappings.list[mapping.index()].config.delete != DeleteMode::Row {
             owned.metrics.invalidated("command");
-            return Begun::Now(was_there(owned.cache.invalidate(key, Cause::Command("DEL"))));
+            return Begun::Now(was_there(owned.cache.invalidate(key, Cause::Asked("DEL", self.session.peer.id))));
         }
         let by = self.session.writer("DEL");
         let deleting = owned.cache.write(mapping, &Bytes::copy_from_slice(key), &Write::delete(), by);

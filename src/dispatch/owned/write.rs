@@ -56,7 +56,7 @@ impl Call<'_> {
         let (owned, text) = (&self.services.owned, self.request.arg(key.at));
         let entry = owned.cache.get(key.mapping, text, self.session.now);
         owned.metrics.invalidated("fill");
-        owned.cache.invalidate(text, Cause::Command(&key.spec.name));
+        owned.cache.invalidate(text, Cause::Asked(&key.spec.name, self.session.peer.id));
         let filled = write.fill(entry.as_ref().and_then(|entry| entry.record.as_ref()));
         self.session.tally.add(RouteLabel::Write, Outcome::of(&filled), 1);
         match filled {

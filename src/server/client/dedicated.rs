@@ -94,7 +94,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             if let Some(state) = self.session.way.state_mut() {
                 state.redirect = redirect.or(state.redirect);
             }
-            self.session.way.accept(&request.view());
+            self.session.accept(&request.view(), &self.services.owned.tracking, &self.services.clients);
             // Those beside it are told when they are needed again.
             self.session.way.beside_mut().into_iter().for_each(Beside::close);
             self.note_redirect();
@@ -164,6 +164,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     /// Tells the replies and the other clients where the way leads now.
     pub(super) fn follow_way(&mut self) {
         self.follow_inbox();
+        self.session.follow_tracking();
         let way = &self.session.way;
         let (id, state) = (way.connection().and_then(|own| own.id), way.state());
         self.connection.replies.unsolicited.watching = match self.connection.replies.unsolicited.watching.take() {

@@ -26,7 +26,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             _ => None,
         };
         let begun = self.session.begun;
-        self.exclusive(exclusive).await?;
+        // What these read is owed only when they have ended.
+        self.connection.replies.is_held = matches!(&exclusive, Exclusive::Transaction(..) | Exclusive::Fallback(..));
+        let done = self.exclusive(exclusive).await;
+        self.connection.replies.is_held = false;
+        done?;
         if let Some(family) = family {
             self.services.metrics.clients.times.answered(RouteLabel::Pinned, family, begun);
         }

@@ -119,6 +119,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         {
             return next;
         }
+        if self.session.has_said_caching() {
+            return self.take_said(length, route);
+        }
         self.take_routed(length, route)
     }
 
@@ -263,14 +266,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     }
 
     pub(super) fn answer_inline(&mut self, request: &OwnedRequest, route: Route) -> Next {
-        if !request.view().is(0, "CLIENT") && !request.view().is(0, "MULTI") {
+        let goes_on = request.view().is(0, "CLIENT") || request.view().is(0, "MULTI");
+        if !goes_on {
             self.forget_caching(true);
         }
+        let is_unseen = !matches!(route, Route::PassThrough(_));
         self.begin_reply(&route, request.view().len());
         if self.session.is_shown {
             self.services.show_routed(&self.session, &request.view(), &route);
         }
-        answer(&self.services, &mut self.session, &mut self.connection.replies, &request.view(), route)
+        let (services, replies) = (&self.services, &mut self.connection.replies);
+        let next = answer(services, &mut self.session, replies, &request.view(), route);
+        if !goes_on {
+            self.ends_caching(is_unseen);
+        }
+        next
     }
 
     /// CLIENT REPLY: decides whether the next reply, to a request of so many words, is dropped. True when it is, and

@@ -13,6 +13,7 @@ use crate::dispatch::LaterReply;
 use crate::resp::pieces::Pieces;
 use crate::telemetry::clock::{Moment, Tick};
 use crate::telemetry::metrics::{ClientMetrics, Under, UnderWay};
+use crate::telemetry::planted::is_planted;
 use crate::telemetry::traces::TraceEnd;
 use crate::transaction::{refuses, summary};
 use crate::upstream::{Chunk, Ticket};
@@ -67,6 +68,11 @@ pub(super) struct Replies {
     pub(super) out: Output,
     /// What comes without having been asked for; it leaves when nothing is owed.
     pub(super) unsolicited: Unsolicited,
+    /// A request is being answered whose reply is not among those owed yet: what the client is told of owned keys waits
+    /// for it.
+    pub(super) is_held: bool,
+    /// Something has come of the entry in front.
+    has_begun: bool,
     /// Replies are dropped (CLIENT REPLY).
     pub(super) muted: bool,
     /// Takes what is dropped.
@@ -234,6 +240,7 @@ impl Replies {
     /// Moves what is ready to `out`, in order, until `out` holds `enough` bytes.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>, enough: usize) -> Result<(), Stopped> {
         self.unsolicited.pass_on(cx);
+        self.tell_of_owned(enough);
         while self.out.len() < enough {
             let Some(front) = self.owed.front() else {
                 return self.unsolicited.poll(cx, (&mut self.out, self.metrics.as_deref()), enough);
@@ -250,6 +257,7 @@ impl Replies {
                 Poll::Ready(Ok(Front::GoesOn)) => {}
                 Poll::Ready(Ok(Front::HasEnded)) => {
                     self.owed.pop_front();
+                    self.has_begun = false;
                     if self.is_timed && self.owed.is_empty() {
                         self.settled = Some(Tick::now());
                     }
@@ -257,6 +265,23 @@ impl Replies {
             }
         }
         Ok(())
+    }
+
+    /// What the client is told of owned keys comes behind all that it is owed: one of these may be a reply with what a
+    /// key held before. What the upstream alone is asked holds nothing of an owned key, and may take any time.
+    fn tell_of_owned(&mut self, enough: usize) {
+        if self.is_held || self.out.len() >= enough {
+            return;
+        }
+        let news = self.unsolicited.own_news();
+        let is_upstreams = |owed: &Owed| matches!(owed, Owed::Batch(..)) || is_planted("tracked-told-in-front");
+        let goes_first = !self.has_begun && self.owed.iter().all(is_upstreams);
+        for one in news {
+            match goes_first {
+                true => self.out.append(one),
+                false => self.loud().put_slice(&one),
+            }
+        }
     }
 
     fn take_ready(&mut self) -> Front {
@@ -274,6 +299,7 @@ impl Replies {
         };
         if let Some(Chunk::Reply(bytes) | Chunk::Push(bytes)) = ready!(ticket.poll_chunk(cx))? {
             under_way.saw(&bytes);
+            self.has_begun = true;
             self.out.append(bytes);
             return Poll::Ready(Ok(Front::GoesOn));
         }

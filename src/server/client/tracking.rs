@@ -56,7 +56,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         self.connection.replies.tail().put_slice(&said);
         if &said[..] == b"+OK\r\n" {
             let has_tracked = self.session.way.tracking().is_some();
-            self.session.way.accept(&request.view());
+            self.session.accept(&request.view(), &self.services.owned.tracking, &self.services.clients);
             self.begin_tracking(request, target.zip(ear));
             if self.session.way.tracking().is_some() {
                 self.settle_way();
@@ -114,6 +114,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         if let Some(tracking) = self.session.way.tracking_mut().filter(|_| &said[..] == b"+OK\r\n") {
             tracking.caching = Some(request.bytes());
         }
+        if &said[..] == b"+OK\r\n" {
+            self.session.accept(&request.view(), &self.services.owned.tracking, &self.services.clients);
+        }
         self.connection.replies.loud().put_slice(&pushes);
         self.connection.replies.tail().put_slice(&said);
         Ok(())
@@ -136,8 +139,32 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             self.connection.incoming.advance(length);
             return Some(Next::Exclusive(Exclusive::Opted(request)));
         }
-        self.forget_caching(!matches!(route, Route::PassThrough(_)));
+        self.forget_caching(!matches!(route, Route::PassThrough(_)) && !route.is_owned());
         None
+    }
+
+    /// A request to which CLIENT CACHING applies that is no part of a transaction. It is over with that, but the
+    /// upstream knows it only of what it sees.
+    pub(super) fn take_said(&mut self, length: usize, route: Route) -> Next {
+        let request = self.batch.behind(&self.connection.incoming, self.scanner.spans(), length);
+        let goes_on = matches!(route, Route::Transaction(Transaction::Multi, _) | Route::Held);
+        let goes_on = goes_on || request.is(0, "CLIENT");
+        let is_unseen = !matches!(route, Route::PassThrough(_));
+        let next = self.take_routed(length, route);
+        if !goes_on {
+            self.ends_caching(is_unseen);
+        }
+        next
+    }
+
+    /// What CLIENT CACHING said is over, here and at the upstream.
+    pub(super) fn ends_caching(&mut self, is_unseen: bool) {
+        let is_deaf = self.services.upstream.is_cluster() || self.session.way.state().is_raw();
+        if self.session.forget_said() && is_unseen && !is_deaf {
+            self.send_batch();
+            let ticket = self.session.submit(&self.services.upstream, Batch::one(Bytes::from_static(PING), true));
+            self.connection.replies.silent(ticket, PING.len());
+        }
     }
 
     /// What was said is over; perhaps something was read, and nothing will be heard of it.

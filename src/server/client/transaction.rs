@@ -372,6 +372,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         }
         self.session.way.beside_mut().into_iter().for_each(Beside::ends_transaction);
         self.forget_caching(false);
+        self.ends_caching(true);
         self.transaction = None;
         (self.connection.replies.is_refused, self.connection.replies.has_watched) = (false, false);
         self.connection.kept = 0;

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use bytes::BufMut;
+use bytes::{BufMut, Bytes};
 
 use super::heard::Heard;
 use super::output::Output;
@@ -68,7 +68,7 @@ impl Unsolicited {
             && self.subscriber.is_none()
             && self.heard.is_none()
             && self.watching.is_none()
-            && self.peer.as_ref().is_none_or(|peer| !peer.invalidations.is_any())
+            && self.peer.as_ref().is_none_or(|peer| !peer.invalidations.is_any() && !peer.own_news.is_any())
     }
 
     /// True when a tracking client should look at its connections.
@@ -95,6 +95,13 @@ impl Unsolicited {
         for keys in peer.invalidations.take().into_iter().filter(|_| hears) {
             out.append(invalidation::message(self.proto, keys.as_deref()));
         }
+    }
+
+    /// What the client is told of the owned keys that it keeps; nobody can tell it by RESP2.
+    pub(super) fn own_news(&self) -> Vec<Bytes> {
+        let Some(peer) = self.peer.as_ref().filter(|peer| peer.own_news.is_any()) else { return Vec::new() };
+        let news = peer.own_news.take();
+        if self.proto == Proto::Resp3 { news } else { Vec::new() }
     }
 
     /// What came right behind the last reply, if it has come already.

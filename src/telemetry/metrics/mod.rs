@@ -29,6 +29,7 @@ mod shadow;
 mod store;
 mod text;
 mod traces;
+mod tracking;
 mod upstream;
 mod write_behind;
 
@@ -61,6 +62,7 @@ pub use shadow::{Compared, Comparing, Mismatch, ShadowMetrics, WHOLE_KEY};
 pub use store::{StoreMetrics, TurnsMetric};
 pub use text::Format;
 pub use traces::TraceMetrics;
+pub use tracking::TrackingMetrics;
 pub use upstream::{HubMetrics, PinnedMetrics, UpstreamMetrics};
 pub use write_behind::WriteBehindMetrics;
 
@@ -80,6 +82,7 @@ pub struct Metrics {
     pub shadow: Arc<ShadowMetrics>,
     pub fallback: Arc<FallbackMetrics>,
     pub definitions: Arc<DefinitionMetrics>,
+    pub tracking: Arc<TrackingMetrics>,
     pub cache: Arc<CacheMetrics>,
     pub write_behind: Arc<WriteBehindMetrics>,
     pub store: Arc<StoreMetrics>,
@@ -106,6 +109,7 @@ impl Default for Metrics {
             shadow: Arc::new(ShadowMetrics::register(&mut r)),
             fallback: Arc::new(FallbackMetrics::register(&mut r)),
             definitions: Arc::new(DefinitionMetrics::register(&mut r)),
+            tracking: Arc::new(TrackingMetrics::register(&mut r)),
             cache: Arc::new(CacheMetrics::register(&mut r, traces.clone())),
             write_behind: Arc::new(WriteBehindMetrics::register(&mut r, audit.clone())),
             store: Arc::new(StoreMetrics::register(&mut r)),
