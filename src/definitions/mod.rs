@@ -147,10 +147,9 @@ impl Definitions {
         if self.tracking.is_idle() {
             return;
         }
-        let none = Set::default();
-        let before = before.unwrap_or(&none);
-        let gone = before.keys().filter(|key| after.get(key).is_none());
-        let changed = after.keys().filter(|key| before.get(key) != after.get(key));
+        let was = |key: &[u8]| before.and_then(|set| set.get(key));
+        let gone = before.into_iter().flat_map(Set::keys).filter(|key| after.get(key).is_none());
+        let changed = after.keys().filter(|key| was(key) != after.get(key));
         gone.chain(changed).for_each(|key| self.tracking.changed(key, None));
     }
 
