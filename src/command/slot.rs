@@ -61,8 +61,8 @@ pub fn slot_of(key: &[u8]) -> u16 {
 /// The part of a key that decides its slot: what stands between its first `{` and the first `}` behind that, so that
 /// keys which share this part are in one slot. The whole key, if nothing stands there.
 fn hashed(key: &[u8]) -> &[u8] {
-    let (eights, rest) = key.as_chunks();
-    if !eights.iter().any(has_brace) && !rest.contains(&b'{') {
+    let (first, eights) = by_eights(key);
+    if !has_brace(first) && !eights.iter().any(|eight| has_brace(u64::from_be_bytes(*eight))) {
         return key;
     }
     let tag = || {
@@ -72,25 +72,36 @@ fn hashed(key: &[u8]) -> &[u8] {
     tag().unwrap_or(key)
 }
 
+/// The bytes as eights, and what is left over in front of them, behind zeros.
+fn by_eights(bytes: &[u8]) -> (u64, &[[u8; 8]]) {
+    let (front, eights) = bytes.as_rchunks::<8>();
+    let first = match bytes.first_chunk::<8>() {
+        Some(first) => (u64::from_be_bytes(*first) >> 8) >> (56 - 8 * front.len()),
+        None => front.iter().fold(0, |first, byte| first << 8 | u64::from(*byte)),
+    };
+    (first, eights)
+}
+
 /// True if one of eight bytes is `{`, by all of them at once: the first byte from the right that is zero becomes
 /// negative when one is subtracted from each, and was not negative before.
 ///
 /// Source: Warren, Hacker's Delight, 2nd edition, section 6-1.
-const fn has_brace(eight: &[u8; 8]) -> bool {
+const fn has_brace(eight: u64) -> bool {
     const ONES: u64 = 0x0101_0101_0101_0101;
-    let zero_if_brace = u64::from_le_bytes(*eight) ^ (b'{' as u64 * ONES);
+    let zero_if_brace = eight ^ (b'{' as u64 * ONES);
     zero_if_brace.wrapping_sub(ONES) & !zero_if_brace & (ONES << 7) != 0
 }
 
-/// CRC-16/XMODEM, eight bytes at a time: what each of them does to the sum depends on how many come behind it.
+/// CRC-16/XMODEM, eight bytes at a time: what each of them does to the sum depends on how many come behind it. Zeros in
+/// front change nothing, because the sum begins as zero.
 fn crc16(bytes: &[u8]) -> u16 {
-    let (eights, rest) = bytes.as_chunks::<8>();
-    let sum = eights.iter().fold(0, |crc: u16, [a, b, c, d, e, f, g, h]| {
-        let [high, low] = crc.to_be_bytes();
+    let with = |crc: u16, eight: u64| {
+        let [a, b, c, d, e, f, g, h] = (eight ^ u64::from(crc) << 48).to_be_bytes();
         let of = |behind: usize, byte: u8| TABLES[behind][usize::from(byte)];
-        of(7, high ^ a) ^ of(6, low ^ b) ^ of(5, *c) ^ of(4, *d) ^ of(3, *e) ^ of(2, *f) ^ of(1, *g) ^ of(0, *h)
-    });
-    rest.iter().fold(sum, |crc, byte| (crc << 8) ^ TABLES[0][usize::from((crc >> 8) as u8 ^ byte)])
+        of(7, a) ^ of(6, b) ^ of(5, c) ^ of(4, d) ^ of(3, e) ^ of(2, f) ^ of(1, g) ^ of(0, h)
+    };
+    let (first, eights) = by_eights(bytes);
+    eights.iter().fold(with(0, first), |crc, eight| with(crc, u64::from_be_bytes(*eight)))
 }
 
 /// What each byte does to the sum with none to seven bytes behind it, by the polynomial 0x1021.

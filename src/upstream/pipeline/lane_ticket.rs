@@ -34,7 +34,7 @@ const SLICES: usize = 128 * 1024;
 /// What is copied is copied to pieces of a size of which an allocator wastes nothing.
 const PIECE: usize = 64 * 1024;
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Slot {
     chunks: VecDeque<Chunk>,
     account: Rc<Account>,
@@ -49,6 +49,10 @@ struct Slot {
 }
 
 impl Slot {
+    const fn of(account: Rc<Account>) -> Self {
+        Self { chunks: VecDeque::new(), account, muted: false, bulky: false, has_gap: false, end: None, waker: None }
+    }
+
     fn take(&mut self) -> Option<Chunk> {
         let chunk = self.chunks.pop_front()?;
         self.account.took(cost(chunk.bytes()));
@@ -98,9 +102,7 @@ pub(super) struct Delivery(Rc<RefCell<Slot>>);
 
 /// For requests of the client that `account` is of.
 pub(super) fn ticket(account: Rc<Account>) -> (LaneTicket, Delivery) {
-    let mut slot = Slot::default();
-    slot.account = account;
-    let slot = Rc::new(RefCell::new(slot));
+    let slot = Rc::new(RefCell::new(Slot::of(account)));
     (LaneTicket(slot.clone()), Delivery(slot))
 }
 

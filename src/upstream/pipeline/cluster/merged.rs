@@ -2,7 +2,6 @@
 //! answers first. A node that does not have a key any more says so instead of an answer, and the request goes on to the
 //! one that has it.
 
-use std::collections::VecDeque;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -60,8 +59,9 @@ pub struct Merged {
     since: Instant,
     /// One of the requests has waited for the cluster: what was said to those behind it is old.
     has_waited: bool,
-    /// The part of each request that is still to be answered.
-    order: VecDeque<usize>,
+    /// The part of each request, and how many of them have been answered.
+    order: Vec<usize>,
+    answered: usize,
     replies: Replies,
     again: Option<Box<Again>>,
     /// The replies to the front request were waited for: what they say is news.
@@ -86,7 +86,8 @@ impl Merged {
             parts,
             since: Instant::now(),
             has_waited: false,
-            order: order.into(),
+            order,
+            answered: 0,
             replies: Replies::default(),
             again: None,
             is_awaited: false,
@@ -162,24 +163,24 @@ impl Merged {
         if self.again.is_some() || self.replies.are_begun() || self.lane.rider.unheard.is_some() {
             return false;
         }
-        let before = self.gathered.len();
-        self.make_room();
-        while self.gathered.len() < GATHERED {
-            let Some(part) = self.order.front().and_then(|at| self.parts.get_mut(*at)) else { break };
+        let before = self.answered;
+        for at in self.order.get(before..).unwrap_or_default() {
+            let Some(part) = self.parts.get_mut(*at).filter(|_| self.gathered.len() < GATHERED) else { break };
             let Some(length) = part.short_reply() else { break };
+            if self.answered == before {
+                // For all that are left, if they are as long as this one.
+                self.gathered.reserve((length * (self.order.len() - before)).min(GATHERED));
+            }
             part.move_to(&mut self.gathered, length);
             part.pass();
-            self.order.pop_front();
+            self.answered += 1;
         }
-        self.gathered.len() > before
+        self.answered > before
     }
 
-    /// Makes room for the replies to all requests that are left, if they are as long as the first one.
-    fn make_room(&mut self) {
-        let first = self.order.front().and_then(|at| self.parts.get(*at)).and_then(Part::short_reply);
-        if let Some(length) = first.filter(|_| self.gathered.is_empty()) {
-            self.gathered.reserve((length * self.order.len()).min(GATHERED));
-        }
+    /// The part of the request that is answered next.
+    fn front(&self) -> Option<usize> {
+        self.order.get(self.answered).copied()
     }
 
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Next, Broken>> {
@@ -187,11 +188,7 @@ impl Merged {
             if let Some(push) = self.unheard.take().map(|unheard| unheard.tell()).filter(|push| !push.is_empty()) {
                 return Poll::Ready(Ok(Next::Chunk(Chunk::Push(push))));
             }
-            if self.gather() {
-                self.is_awaited = false;
-                return Poll::Ready(Ok(Next::Gathered));
-            }
-            let Some(&at) = self.order.front() else { return Poll::Ready(Ok(Next::End)) };
+            let Some(at) = self.front() else { return Poll::Ready(Ok(Next::End)) };
             let Some(asked) = self.parts.get(at).and_then(Part::front) else { return Poll::Ready(Err(Broken)) };
             let expect = asked.expect;
             if expect == Expect::Nothing {
@@ -199,8 +196,7 @@ impl Merged {
                 continue;
             }
             ready!(self.poll_again(at, cx));
-            let again = self.again.as_mut().and_then(|again| again.part.as_mut());
-            let Some(part) = again.or(self.parts.get_mut(at)) else { return Poll::Ready(Err(Broken)) };
+            let part = answering(&mut self.again, &mut self.parts, at)?;
             let come = part.poll_come(cx);
             self.is_awaited |= come.is_pending();
             if matches!(come, Poll::Ready(Err(_))) && part.is_of_replica() && !self.replies.is_passed {
@@ -212,7 +208,11 @@ impl Merged {
             if let Some(push) = ready!(come)? {
                 return Poll::Ready(Ok(Next::Chunk(Chunk::Push(push))));
             }
-            let look = self.replies.look(part, expect)?;
+            if self.gather() {
+                self.is_awaited = false;
+                return Poll::Ready(Ok(Next::Gathered));
+            }
+            let look = self.replies.look(answering(&mut self.again, &mut self.parts, at)?, expect)?;
             if let Some(next) = self.given(at, look)? {
                 return Poll::Ready(Ok(next));
             }
@@ -221,8 +221,7 @@ impl Merged {
 
     /// What the client gets of what has come, if anything.
     fn given(&mut self, at: usize, look: Look) -> Result<Option<Next>, Broken> {
-        let again = self.again.as_mut().and_then(|again| again.part.as_mut());
-        let part = again.or(self.parts.get_mut(at)).ok_or(Broken)?;
+        let part = answering(&mut self.again, &mut self.parts, at)?;
         let (bytes, is_last) = match look {
             Look::Held => return Ok(None),
             Look::Ended(length) if length < SHORT => {
@@ -249,7 +248,7 @@ impl Merged {
 
     /// The front request has been answered.
     fn pass(&mut self, at: usize) {
-        self.order.pop_front();
+        self.answered += 1;
         let by = self.again.as_ref().and_then(|again| again.part.as_ref()).or(self.parts.get(at));
         let to = self.parts.get(at).and_then(Part::front).map(|asked| asked.to);
         let unheard = by.zip(to).and_then(|(part, to)| self.lane.unheard_from(&part.server, to));
@@ -345,6 +344,11 @@ impl Merged {
             again.part = Some(Part::new(ticket, server.clone(), Bytes::new(), Vec::new()));
         }
     }
+}
+
+/// What answers the front request, which belongs to the part at this place and may have been sent again.
+fn answering<'p>(again: &'p mut Option<Box<Again>>, parts: &'p mut [Part], at: usize) -> Result<&'p mut Part, Broken> {
+    again.as_mut().and_then(|again| again.part.as_mut()).or(parts.get_mut(at)).ok_or(Broken)
 }
 
 impl Default for Again {

@@ -159,14 +159,22 @@ impl ClusterLane {
     /// Sends each request of a batch to its node.
     pub(super) fn submit(self: &Rc<Self>, batch: Batch) -> Merged {
         let mut shares: Vec<Share> = Vec::new();
-        let mut order = Vec::with_capacity(batch.asked.len());
-        let mut start = 0;
+        let mut order: Vec<usize> = Vec::with_capacity(batch.asked.len());
+        // Requests that stand side by side and go to one server are copied at once.
+        let (mut begin, mut start) = (0, 0);
         let mut reading = None;
         for asked in &batch.asked {
             let at = self.share(&mut shares, asked, &mut reading, &batch);
+            if let Some(before) = order.last().filter(|before| **before != at) {
+                shares[*before].bytes.extend_from_slice(&batch.bytes[begin..start]);
+                begin = start;
+            }
             order.push(at);
-            shares[at].add(&batch.bytes[start..asked.end], *asked);
+            shares[at].expect(*asked, asked.end - start);
             start = asked.end;
+        }
+        if let Some(last) = order.last() {
+            shares[*last].bytes.extend_from_slice(&batch.bytes[begin..]);
         }
         let parts = shares.into_iter().map(|share| self.send(share, &batch)).collect();
         Merged::new(self.clone(), parts, order)
@@ -222,6 +230,8 @@ struct Share {
     reader: Option<Arc<Reader>>,
     bytes: BytesMut,
     asked: Vec<Asked>,
+    /// Bytes of all that it is asked, also of those that `bytes` is still to be given.
+    length: usize,
 }
 
 impl Share {
@@ -229,7 +239,8 @@ impl Share {
     fn new(place: Option<usize>, server: Arc<Endpoint>, of: &Batch) -> Self {
         let most = if of.asked.len() == 1 { 1 } else { 2 };
         let bytes = BytesMut::with_capacity(of.bytes.len() / most);
-        Self { place, server, reader: None, bytes, asked: Vec::with_capacity(of.asked.len() / most) }
+        let asked = Vec::with_capacity(of.asked.len() / most);
+        Self { place, server, reader: None, bytes, asked, length: 0 }
     }
 
     /// This replica takes it.
@@ -242,8 +253,9 @@ impl Share {
         self.reader.is_none() && Arc::ptr_eq(&self.server, server)
     }
 
-    fn add(&mut self, request: &[u8], asked: Asked) {
-        self.bytes.extend_from_slice(request);
-        self.asked.push(Asked { end: self.bytes.len(), ..asked });
+    /// It is asked one thing more, in so many bytes.
+    fn expect(&mut self, asked: Asked, length: usize) {
+        self.length += length;
+        self.asked.push(Asked { end: self.length, ..asked });
     }
 }
