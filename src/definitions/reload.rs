@@ -262,9 +262,9 @@ impl Reloader {
         still
     }
 
-    /// Takes the place of `old`. Files are read once more; what cannot be read is logged, and tried again when the place
-    /// has been taken. Until the guard that is returned is dropped, `old` loads nothing, and both show the same of each
-    /// mapping that is the same.
+    /// Takes the place of `old`. Files are read once more; what cannot be read is logged, and tried again when the
+    /// place has been taken. Until the guard that is returned is dropped, `old` loads nothing, and both show the same
+    /// of each mapping that is the same.
     pub async fn overtake<'o>(&self, old: &'o Self) -> RwLockWriteGuard<'o, ()> {
         let still = old.place.write().await;
         for source in self.files() {
@@ -279,8 +279,8 @@ impl Reloader {
         still
     }
 
-    /// Mapping `id` and the mapping `theirs` of `old`, which are the same, show one version, and no client sees an older
-    /// one than before.
+    /// Mapping `id` and the mapping `theirs` of `old`, which are the same, show one version, and no client sees an
+    /// older one than before.
     fn agree(&self, id: MappingId, old: &Self, theirs: MappingId) {
         if self.definitions.is_behind(id, &old.definitions, theirs) {
             return old.definitions.take(theirs, &self.definitions, id);

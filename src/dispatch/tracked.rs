@@ -41,7 +41,8 @@ fn reads(route: &Route) -> bool {
     match route {
         Route::Definition(..) | Route::Cached(_, Verb::Read(_) | Verb::Inspect(_)) => true,
         Route::Split(keys) => keys.split != Split::Remove,
-        Route::Fallback(route) => reads(route),
+        // What the sidecar does not answer is read where the upstream tells nobody of it.
+        Route::Fallback(route) => matches!(**route, Route::NotAnswered(_)) || reads(route),
         _ => false,
     }
 }

@@ -91,10 +91,11 @@ impl Session {
         let before = self.tracks.as_mut().and_then(|tracks| tracks.prefixes.take()).unwrap_or_default();
         let prefixes = options.broadcasts.then(|| {
             let mut all = before;
-            all.extend(options.prefixes);
-            if all.is_empty() {
+            // As in Redis, one that names none is about all keys, whatever was named before.
+            if options.prefixes.is_empty() {
                 all.push(Bytes::new());
             }
+            all.extend(options.prefixes);
             all.sort_unstable();
             all.dedup();
             all

@@ -266,8 +266,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     }
 
     pub(super) fn answer_inline(&mut self, request: &OwnedRequest, route: Route) -> Next {
-        let goes_on = request.view().is(0, "CLIENT") || request.view().is(0, "MULTI");
-        if !goes_on {
+        let is_multi = request.view().is(0, "MULTI");
+        let goes_on = matches!(route, Route::Held) || request.view().is(0, "CLIENT");
+        if !goes_on && !is_multi {
             self.forget_caching(true);
         }
         let is_unseen = !matches!(route, Route::PassThrough(_));
@@ -277,7 +278,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         }
         let (services, replies) = (&self.services, &mut self.connection.replies);
         let next = answer(services, &mut self.session, replies, &request.view(), route);
-        if !goes_on {
+        if !(goes_on || is_multi && self.begins(&next)) {
             self.ends_caching(is_unseen);
         }
         next

@@ -240,7 +240,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         self.forget_by_mode(&latest);
         if !Arc::ptr_eq(&self.services.owned, &latest.owned) {
             // What it has read before, or is owed, nobody follows any more.
-            self.session.forgets_all_owned();
+            self.forget_owned();
         }
         // What has been looked at was judged by the other one.
         self.lookahead = Lookahead::default();

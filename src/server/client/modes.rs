@@ -19,6 +19,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             return self.connection.replies.loud().put_slice(&forgotten);
         }
         // Where it hears of its keys is the same for those of the upstream.
+        self.forget_owned();
+    }
+
+    /// The client is told to forget all owned keys, behind everything that it is owed: one of the upstream's replies
+    /// that have not come yet may be about a key that is owned from now on.
+    pub(super) fn forget_owned(&mut self) {
+        self.connection.replies.tells_behind = self.session.is_tracking();
         self.session.forgets_all_owned();
     }
 }

@@ -53,6 +53,10 @@ enum Forwarded {
 /// Most entries that may wait before no further request is read.
 const MOST_ENTRIES: usize = 1024;
 
+/// What the client is told of owned keys does not join more bytes than these behind a slow reply: it stays where too
+/// much of it becomes one message about all keys.
+const MOST_READY: usize = 64 * 1024;
+
 #[derive(Default)]
 pub(super) struct Replies {
     owed: VecDeque<Owed>,
@@ -71,6 +75,8 @@ pub(super) struct Replies {
     /// A request is being answered whose reply is not among those owed yet: what the client is told of owned keys waits
     /// for it.
     pub(super) is_held: bool,
+    /// What the client is told of owned keys next comes behind all that it is owed, the upstream's replies too.
+    pub(super) tells_behind: bool,
     /// Something has come of the entry in front.
     has_begun: bool,
     /// Replies are dropped (CLIENT REPLY).
@@ -243,6 +249,8 @@ impl Replies {
         self.tell_of_owned(enough);
         while self.out.len() < enough {
             let Some(front) = self.owed.front() else {
+                // What was too much to wait behind the replies.
+                self.tell_of_owned(enough);
                 return self.unsolicited.poll(cx, (&mut self.out, self.metrics.as_deref()), enough);
             };
             let moved = match front {
@@ -268,15 +276,19 @@ impl Replies {
     }
 
     /// What the client is told of owned keys comes behind all that it is owed: one of these may be a reply with what a
-    /// key held before. What the upstream alone is asked holds nothing of an owned key, and may take any time.
+    /// key held before. What the upstream alone is asked holds nothing of an owned key, and may take any time; but at a
+    /// change of what is owned, a key may be owned from now on (`tells_behind`).
     fn tell_of_owned(&mut self, enough: usize) {
-        if self.is_held || self.out.len() >= enough {
+        if !self.unsolicited.has_own_news() || self.is_held || self.out.len() >= enough {
             return;
         }
-        let news = self.unsolicited.own_news();
         let is_upstreams = |owed: &Owed| matches!(owed, Owed::Batch(..)) || is_planted("tracked-told-in-front");
-        let goes_first = !self.has_begun && self.owed.iter().all(is_upstreams);
-        for one in news {
+        let goes_first = !self.tells_behind && !self.has_begun && self.owed.iter().all(is_upstreams);
+        if !goes_first && self.ready + self.last_ready() > MOST_READY {
+            return;
+        }
+        self.tells_behind = false;
+        for one in self.unsolicited.own_news() {
             match goes_first {
                 true => self.out.append(one),
                 false => self.loud().put_slice(&one),

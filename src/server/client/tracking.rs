@@ -147,18 +147,44 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     /// upstream knows it only of what it sees.
     pub(super) fn take_said(&mut self, length: usize, route: Route) -> Next {
         let request = self.batch.behind(&self.connection.incoming, self.scanner.spans(), length);
-        let goes_on = matches!(route, Route::Transaction(Transaction::Multi, _) | Route::Held);
-        let goes_on = goes_on || request.is(0, "CLIENT");
+        let (is_multi, goes_on) = (request.is(0, "MULTI"), matches!(route, Route::Held) || request.is(0, "CLIENT"));
         let is_unseen = !matches!(route, Route::PassThrough(_));
         let next = self.take_routed(length, route);
-        if !goes_on {
+        if !(goes_on || is_multi && self.begins(&next)) {
             self.ends_caching(is_unseen);
         }
         next
     }
 
+    /// A request of a client that watches, which is no part of that. Behind a cluster CLIENT CACHING is not said to its
+    /// node.
+    pub(super) fn take_beside(&mut self, length: usize, route: Route) -> Next {
+        if !self.session.has_said_caching() {
+            return self.take_routed(length, route);
+        }
+        let request = self.batch.behind(&self.connection.incoming, self.scanner.spans(), length);
+        if !matches!(route, Route::Held) && !request.is(0, "CLIENT") {
+            self.forget_caching(!route.is_owned());
+        }
+        self.take_said(length, route)
+    }
+
+    /// A command of a transaction has been taken: only inside a MULTI what CLIENT CACHING said goes on behind it.
+    pub(super) fn taken_within(&mut self, next: Next) -> Next {
+        if !matches!(next, Next::Exclusive(_)) && !self.is_queueing() {
+            self.ends_caching(true);
+        }
+        next
+    }
+
+    /// True if a MULTI that was taken has begun a transaction, or waits for what that needs; else it was refused.
+    pub(super) fn begins(&self, next: &Next) -> bool {
+        self.is_queueing() || matches!(next, Next::ReadSoon | Next::Exclusive(Exclusive::Transaction(..)))
+    }
+
     /// What CLIENT CACHING said is over, here and at the upstream.
     pub(super) fn ends_caching(&mut self, is_unseen: bool) {
+        self.forget_caching(false);
         let is_deaf = self.services.upstream.is_cluster() || self.session.way.state().is_raw();
         if self.session.forget_said() && is_unseen && !is_deaf {
             self.send_batch();
@@ -176,6 +202,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
 
     /// A request to which CLIENT CACHING applies, over the connection to its node.
     pub(super) async fn opted(&mut self, request: &OwnedRequest) -> Result<(), End> {
+        // It is over with this one, also for the owned keys that are read next.
+        self.session.forget_said();
         let (to, services) = (self.session.to, self.services.clone());
         let leads = |own: &Pinned| services.upstream.leads_to(own, to);
         if self.session.way.own_to(leads).is_none() {

@@ -78,9 +78,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         match stands {
             Stands::Within => {
                 let is_skipped = self.begin_reply(&route, self.scanner.spans().len());
-                self.take_within(length, route, is_skipped)
+                let next = self.take_within(length, route, is_skipped);
+                self.taken_within(next)
             }
-            Stands::Beside => self.take_routed(length, route),
+            Stands::Beside => self.take_beside(length, route),
             Stands::Settles => {
                 self.send_batch();
                 let copy = OwnedRequest::copy(&Request::new(&self.connection.incoming[..length], self.scanner.spans()));
@@ -119,7 +120,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
                 }
                 match self.take_one(&request, route) {
                     (Taken::Waits(_, route), _) => Next::Exclusive(Exclusive::Transaction(request, route)),
-                    (taken, out) => self.carry_out(taken, &request, out),
+                    (taken, out) => {
+                        let next = self.carry_out(taken, &request, out);
+                        self.taken_within(next)
+                    }
                 }
             }
         }
@@ -273,6 +277,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             Taken::Sends(batch) if self.services.upstream.is_cluster() => self.queue_at_node(&batch).await?,
             taken => self.carry_out(taken, request, out),
         };
+        let next = self.taken_within(next);
         // Before its reply can be read.
         self.note_queued();
         match next {
@@ -371,7 +376,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             self.session.way.transacting_mut().into_iter().for_each(Pinned::moved);
         }
         self.session.way.beside_mut().into_iter().for_each(Beside::ends_transaction);
-        self.forget_caching(false);
         self.ends_caching(true);
         self.transaction = None;
         (self.connection.replies.is_refused, self.connection.replies.has_watched) = (false, false);

@@ -97,6 +97,12 @@ impl Unsolicited {
         }
     }
 
+    /// Something waits that the client is to be told of the owned keys that it keeps.
+    #[inline]
+    pub(super) fn has_own_news(&self) -> bool {
+        self.peer.as_ref().is_some_and(|peer| peer.own_news.is_any())
+    }
+
     /// What the client is told of the owned keys that it keeps; nobody can tell it by RESP2.
     pub(super) fn own_news(&self) -> Vec<Bytes> {
         let Some(peer) = self.peer.as_ref().filter(|peer| peer.own_news.is_any()) else { return Vec::new() };

@@ -133,6 +133,27 @@ fn a_client_that_tracks_is_told_to_forget_what_it_keeps() {
 }
 
 #[test]
+fn a_client_that_tracks_is_told_behind_what_the_upstream_has_been_asked() {
+    let place = Place::new();
+    place.redis.wire().ask("HSET note:1 text theirs");
+    let sidecar = place.builder("mode = \"off\"").start();
+    let (mut wire, mut operator) = (sidecar.wire(), sidecar.wire());
+    assert!(wire.ask("HELLO 3").starts_with('%'));
+    assert_eq!(wire.ask("CLIENT TRACKING ON"), "+OK\r\n");
+    assert_eq!(operator.ask("PING"), "+PONG\r\n");
+    place.redis.pause(true);
+    wire.send(&line("HGET note:1 text"));
+    until("it is asked", || operator.ask("CLIENT LIST").contains("cmd=hget"));
+    let told = operator.ask(&format!("HEARTHSIDE MODE {NOTES} on"));
+    assert!(told.starts_with('*'), "{told}");
+    assert!(wire.is_silent(Duration::from_millis(500)), "nothing overtakes the reply");
+    place.redis.pause(false);
+    assert_eq!(wire.frame(), b"$6\r\ntheirs\r\n");
+    assert_eq!(wire.frame(), b">2\r\n$10\r\ninvalidate\r\n_\r\n", "what it was just answered, too");
+    assert_eq!(wire.ask("HGET note:1 text"), "$1\r\na\r\n");
+}
+
+#[test]
 fn under_load_no_reply_is_an_error() {
     const ROUNDS: usize = 20;
     let place = Place::new();

@@ -151,6 +151,12 @@ fn a_client_that_tracks_is_told_to_forget_what_it_has_read() {
     let told: Vec<String> = (0..3).map(|_| String::from_utf8_lossy(&wire.frame()).into_owned()).collect();
     let is_told = |key: &str| told.iter().any(|told| told.starts_with('>') && told.contains(key));
     assert!(is_told("note:1") && is_told("note:5000"), "{told:?}");
+    // The upstream answers what the sidecar does not, and nobody hears of a change of that.
+    place.redis.wire().ask("SET session:a theirs");
+    wire.send(&crate::support::wire::line("GETBIT session:a 1"));
+    let told: Vec<String> = (0..2).map(|_| String::from_utf8_lossy(&wire.frame()).into_owned()).collect();
+    assert!(told.iter().any(|told| told == ":1\r\n"), "{told:?}");
+    assert!(told.iter().any(|told| told.starts_with('>') && told.contains("session:a")), "{told:?}");
 }
 
 #[test]

@@ -221,6 +221,18 @@ fn behind_a_cluster_owned_keys_are_tracked_like_those_of_its_nodes() {
     writer.ask("SET s:1 opted");
     writer.ask("SET s:2 opted");
     assert_eq!(told(&mut opted), [of_key("s:2")]);
+    // What is said of one request is over behind it, whoever answers that, also beside a WATCH.
+    let mut out = tracking(&sidecar, " OPTOUT");
+    for request in ["CLIENT CACHING NO", "GET plain", "GET s:1"] {
+        out.ask(request);
+    }
+    writer.ask("SET s:1 out");
+    assert_eq!(told(&mut out), [of_key("s:1")]);
+    for request in ["WATCH watched", "CLIENT CACHING NO", "GET s:1", "GET s:2"] {
+        out.ask(request);
+    }
+    writer.ask("SET s:2 out");
+    assert_eq!(told(&mut out), [of_key("s:2")]);
     let id = ear.ask("CLIENT ID")[1..].trim_end().to_owned();
     ear.ask("SUBSCRIBE __redis__:invalidate");
     let mut elsewhere = sidecar.wire();

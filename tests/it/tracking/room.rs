@@ -83,6 +83,33 @@ fn who_does_not_read_is_told_to_forget_all() {
     assert_eq!(told(&mut deaf), [of_key("d:7")], "it hears of keys again");
 }
 
+#[test]
+fn what_waits_behind_a_slow_reply_becomes_one_message_about_all_keys() {
+    let place = Place::new();
+    place.postgres.sql("INSERT INTO strings VALUES ('1', 'a', NULL)");
+    let sidecar = place.builder().set("STORE__QUERY_TIMEOUT", "60s").start();
+    let (mut wire, mut writer) = (tracking(&sidecar, " BCAST PREFIX brief:"), sidecar.wire());
+    let mut lock = place.postgres.session();
+    lock.run("BEGIN; LOCK TABLE strings IN ACCESS EXCLUSIVE MODE;");
+    wire.send(&line("GET s:1"));
+    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'";
+    until("the read waits", || place.postgres.sql(waiting) == "1");
+    // Nothing of these is in the store, and DEL forgets them. One after the other, so that each finds the client awake.
+    let long = "x".repeat(4000);
+    for id in 0..300 {
+        assert_eq!(writer.ask(&format!("DEL brief:{long}{id}")), ":0\r\n");
+    }
+    assert!(wire.is_silent(Duration::from_millis(100)), "all stands behind the reply");
+    lock.run("COMMIT;");
+    assert_eq!(String::from_utf8_lossy(&wire.frame()), "$1\r\na\r\n");
+    let all = told(&mut wire);
+    assert!(all.iter().any(|frame| frame == ALL), "{} messages", all.len());
+    let bytes: usize = all.iter().map(String::len).sum();
+    assert!(bytes < 300_000, "{bytes} bytes of 1,200,000 have waited");
+    writer.ask("DEL brief:7");
+    assert_eq!(told(&mut wire), [of_key("brief:7")], "it hears of keys again");
+}
+
 /// Clients that keep 1,000 keys each, the same ones; all are told of a change of one. How much memory that is for more
 /// of them says `HEARTHSIDE_TRACKING_CLIENTS=2000 cargo nextest run many_clients_keep --no-capture`.
 #[test]
