@@ -146,7 +146,7 @@ mod tests {
     use super::{MOST, News, OwnNews};
 
     fn taken(news: &OwnNews) -> Vec<String> {
-        news.take().iter().map(|message| String::from_utf8_lossy(&message[22..]).into_owned()).collect()
+        news.take().iter().map(|message| String::from_utf8_lossy(&message[21..]).into_owned()).collect()
     }
 
     #[test]
