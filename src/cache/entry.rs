@@ -1,12 +1,16 @@
 //! One cached key: its record or its absence, and how long it lives.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
+use std::hash::BuildHasher;
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 use std::time::Duration;
 
 use crate::config;
 use crate::keys::MappingId;
 use crate::record::{Record, TtlChange, View};
 use crate::telemetry::clock::{Tick, millis};
+
+static PRINTS: LazyLock<foldhash::quality::RandomState> = LazyLock::new(Default::default);
 
 /// What is known of one key. Shared by readers; only its expiry and when it was used ever change.
 #[derive(Debug)]
@@ -29,6 +33,8 @@ pub struct Entry {
     grace: u64,
     /// A write of the key is under way: memory gives it to nobody.
     is_taken: AtomicBool,
+    /// The print of the record, or 0 before somebody asks for it.
+    print: AtomicU32,
 }
 
 /// When a key was read last, or rather one of its last reads; also one before this process began, for which there is no
@@ -67,6 +73,31 @@ impl Entry {
 
     pub(super) fn is_taken(&self) -> bool {
         self.is_taken.load(SeqCst)
+    }
+
+    /// A number of what the key holds, by which another value is told from it; never 0.
+    pub(super) fn print(&self) -> u32 {
+        match self.print.load(Relaxed) {
+            0 => {
+                let print = (PRINTS.hash_one(&self.record) as u32).max(1);
+                self.print.store(print, Relaxed);
+                print
+            }
+            print => print,
+        }
+    }
+
+    /// The same entry as another one, by which memory tells who was given it before from who is given it now.
+    pub(super) fn again(&self) -> Self {
+        Self {
+            record: self.record.clone(),
+            expires_at: AtomicU64::new(self.expires_at.load(Relaxed)),
+            used_at: AtomicU64::new(self.used_at.load(Relaxed)),
+            known_at: AtomicU64::new(self.known_at.load(Relaxed)),
+            is_taken: AtomicBool::new(self.is_taken()),
+            print: AtomicU32::new(self.print.load(Relaxed)),
+            ..*self
+        }
     }
 
     /// True when it was known before this look began.
@@ -222,7 +253,8 @@ impl Span {
         let grace = if record.is_some() { self.stale.max(self.stale_if_error) } else { 0 };
         let (expires_at, used_at) = (AtomicU64::new(expires_at.as_ms()), AtomicU64::new(Use::at(now).0));
         let (known_at, is_taken) = (AtomicU64::new(u64::MAX), AtomicBool::new(false));
-        Entry { record, mapping, epoch, loaded_at, expires_at, used_at, known_at, renewal, grace, is_taken }
+        let print = AtomicU32::new(0);
+        Entry { record, mapping, epoch, loaded_at, expires_at, used_at, known_at, renewal, grace, is_taken, print }
     }
 
     /// Gives an entry another time to live, counted from `now`.

@@ -1,7 +1,7 @@
 //! Where records come from: the cached mappings with their statements, and the store that runs these.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -42,6 +42,8 @@ pub(super) struct Cached {
     pub(super) traces: Arc<KeyTraces>,
     /// Who is told that they have changed.
     tracking: Arc<Tracking>,
+    /// What clients keep of its keys may rest on it that every change is told: they must hear when that ends.
+    pub(super) is_relied_on: AtomicBool,
 }
 
 /// How much longer than the store an answer of it is waited for.
@@ -63,8 +65,8 @@ impl Cached {
         let (counts, complaints) = (metrics.of(&text), LogThrottle::every(COMPLAIN_EVERY));
         let allowance = Allowance::of_mapping(&current.mapping().config);
         let quota = Arc::new(Quota::new(Whose::Mapping, &text, allowance));
-        let (epoch, traces) = (AtomicU64::new(0), Arc::new(traces));
-        Self { current, life, text, epoch, complaints, counts, quota, traces, tracking }
+        let (epoch, traces, is_relied_on) = (AtomicU64::new(0), Arc::new(traces), AtomicBool::new(false));
+        Self { current, life, text, epoch, complaints, counts, quota, traces, tracking, is_relied_on }
     }
 
     /// The same, of which some is taken already, if one of these is its quota.

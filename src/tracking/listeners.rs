@@ -8,6 +8,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use bytes::Bytes;
 
 use super::Prefix;
+use super::readers::{EVERYBODY, NOBODY};
 
 /// How a client that tracks is told.
 pub trait Ear: fmt::Debug + Send + Sync {
@@ -86,11 +87,18 @@ impl Listeners {
         self.broadcasting.store(broadcast, SeqCst);
     }
 
-    pub(super) fn enter(&self, number: u32, ear: Arc<dyn Ear>, manner: Manner) {
+    /// One more, with the next number that nobody has.
+    pub(super) fn enter(&self, mut next: impl FnMut() -> u32, ear: Arc<dyn Ear>, manner: Manner) -> u32 {
         let mut all = self.write();
+        let mut number = next();
+        // After four thousand million of them the numbers begin again.
+        while matches!(number, EVERYBODY | NOBODY) || all.listeners.contains_key(&number) {
+            number = next();
+        }
         all.join(number, &manner);
         all.listeners.insert(number, Listener { ear, manner });
         self.count(&all);
+        number
     }
 
     pub(super) fn change(&self, number: u32, manner: Manner) {
@@ -118,7 +126,7 @@ impl Listeners {
     /// False if it is known not to be there. Asked while a part of the table is locked, for which others may wait that
     /// hold this: so this does not wait.
     pub(super) fn may_have(&self, number: u32) -> bool {
-        number == super::EVERYBODY || self.all.try_read().map_or(true, |all| all.listeners.contains_key(&number))
+        number == EVERYBODY || self.all.try_read().map_or(true, |all| all.listeners.contains_key(&number))
     }
 
     pub(super) fn broadcasts(&self) -> bool {
@@ -130,7 +138,7 @@ impl Listeners {
     pub(super) fn reads_as(&self, number: u32, key: &[u8]) -> Option<u32> {
         match &self.read().listeners.get(&number)?.manner.prefixes {
             None => Some(number),
-            Some(prefixes) => prefixes.iter().any(|prefix| key.starts_with(prefix)).then_some(super::EVERYBODY),
+            Some(prefixes) => prefixes.iter().any(|prefix| key.starts_with(prefix)).then_some(EVERYBODY),
         }
     }
 

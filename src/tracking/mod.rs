@@ -26,7 +26,7 @@ use ends::Ends;
 use listeners::Listeners;
 pub use listeners::{Ear, Manner};
 use readers::{EVERYBODY, Readers};
-use table::Table;
+use table::{Given, Table};
 
 /// What the clients of the process track of owned keys.
 #[derive(Debug)]
@@ -36,10 +36,18 @@ pub struct Tracking {
     table: Table,
     listeners: Listeners,
     ends: Ends,
-    /// The number of the client that began last; none is used twice.
+    /// The number that was given last; no two who track have the same.
     last: AtomicU32,
     metrics: Arc<TrackingMetrics>,
 }
+
+/// So many ends are told before others have their turn.
+const TOGETHER: usize = 256;
+
+/// Who has read a key that changes, and is to be told when it has. They are not in the table any more.
+#[derive(Debug)]
+#[must_use]
+pub struct Unheard(Option<Readers>);
 
 /// One client that tracks, as those know it who answer its reads. A reply that is being made may outlive that.
 #[derive(Debug)]
@@ -75,11 +83,9 @@ impl Tracking {
 
     /// One more client tracks, in this manner.
     pub fn enter(self: &Arc<Self>, ear: Arc<dyn Ear>, manner: Manner) -> Arc<Reader> {
-        // So many never come.
-        let number = self.last.fetch_add(1, SeqCst).wrapping_add(1).clamp(EVERYBODY + 1, u32::MAX - 1);
         // Before it can read anything.
         self.count.fetch_add(1, SeqCst);
-        self.listeners.enter(number, ear, manner);
+        let number = self.listeners.enter(|| self.last.fetch_add(1, SeqCst).wrapping_add(1), ear, manner);
         self.metrics.clients.inc();
         Arc::new(Reader { tracking: self.clone(), number })
     }
@@ -91,11 +97,27 @@ impl Tracking {
 
     /// A key has changed, by this client if that is known, and what it has become can be read.
     pub fn changed(&self, key: &[u8], by: Option<u64>) {
-        if self.is_idle() {
-            return;
+        if !self.is_idle() {
+            self.tell_changed(key, &self.take(key), by);
         }
-        let readers = self.table.take(key);
-        self.tell(key, readers.as_ref(), by);
+    }
+
+    /// Whoever has read a key that is about to change, where nobody is given any more what it held: one who reads what
+    /// it becomes need not hear of that. They are told by [`Tracking::tell_changed`] when that can be read.
+    pub fn take(&self, key: &[u8]) -> Unheard {
+        Unheard(if self.is_idle() { None } else { self.table.take(key) })
+    }
+
+    /// A key has changed, which these have read, and what it has become can be read.
+    pub fn tell_changed(&self, key: &[u8], unheard: &Unheard, by: Option<u64>) {
+        self.tell(key, unheard.0.as_ref(), by);
+    }
+
+    /// These may have read something else than a key holds.
+    pub fn tell_doubted(&self, key: &[u8], unheard: &Unheard) {
+        if let Some(readers) = &unheard.0 {
+            self.tell_readers(key, readers);
+        }
     }
 
     fn tell(&self, key: &[u8], readers: Option<&Readers>, by: Option<u64>) {
@@ -105,11 +127,7 @@ impl Tracking {
 
     /// Whoever has read a key may have read something else than it holds; that it has changed nobody knows.
     pub fn doubted(&self, key: &[u8]) {
-        if !self.is_idle()
-            && let Some(readers) = self.table.take(key)
-        {
-            self.tell_readers(key, &readers);
-        }
+        self.tell_doubted(key, &self.take(key));
     }
 
     /// Tells those who have read a key, and nobody else.
@@ -126,7 +144,8 @@ impl Tracking {
         if self.is_idle() {
             return;
         }
-        for (key, readers) in self.table.take_where(is_meant) {
+        // Nearly all that is tracked is told from these by its beginning.
+        for (key, readers) in self.table.take_where(|key| key.starts_with(begin) && is_meant(key)) {
             self.metrics.invalidations.inc_by(self.listeners.tell_readers(&key, readers.numbers()));
         }
         self.metrics.invalidations.inc_by(self.listeners.tell_of_some(begin));
@@ -137,9 +156,15 @@ impl Tracking {
         if self.is_idle() {
             return;
         }
-        self.table.clear();
-        self.ends.clear();
+        self.forget();
         self.metrics.invalidations.inc_by(self.listeners.tell_all());
+    }
+
+    /// Nobody has read anything. The ends go first: what is read meanwhile, and noted where the table is empty already,
+    /// has its end still, and an end without a key does no harm.
+    fn forget(&self) {
+        self.ends.clear();
+        self.table.clear();
     }
 
     /// A key was loaded, and holds now what has this print: whoever has read something else is told.
@@ -151,13 +176,14 @@ impl Tracking {
         }
     }
 
-    /// Waits until some key is to end, then tells of those that have. `lives` says when one that is still there ends
-    /// instead.
+    /// Waits until some key is to end, then tells of those that have, or of some of them. `lives` says when one that is
+    /// still there ends instead.
     pub async fn end_next(&self, lives: impl Fn(&[u8]) -> Option<Tick>) {
         self.ends.come().await;
         let now = Tick::now();
-        while let Some((key, item)) = self.ends.due(now) {
-            if !self.table.disarm(&key, item) {
+        for _ in 0..TOGETHER {
+            let Some((key, end)) = self.ends.due(now) else { return };
+            if !self.table.disarm(&key, end) {
                 continue;
             }
             match lives(&key).filter(|end| *end > now) {
@@ -166,15 +192,20 @@ impl Tracking {
                 None => self.changed(&key, None),
             }
         }
+        tokio::task::yield_now().await;
     }
 
-    /// The key ends by itself at `end`: then whoever has read it is told.
+    /// A key ends at `end` instead, unless it ends earlier.
     fn arm(&self, key: &[u8], end: Tick) {
-        let item = self.ends.next_item();
-        if self.table.arm(key, item) {
-            self.ends.add(key, end, item);
-            self.ends.tidy(self.table.len(), |key, item| self.table.is_armed(key, item));
+        if self.table.arm(key, end) {
+            self.ends_at(key, end);
         }
+    }
+
+    /// A key ends by itself at `end`, as the table knows: then whoever has read it is told.
+    fn ends_at(&self, key: &[u8], end: Tick) {
+        self.ends.add(key, end);
+        self.ends.tidy(self.table.len(), |key, end| self.table.is_armed(key, end));
     }
 }
 
@@ -185,9 +216,10 @@ impl Reader {
         let tracking = &self.tracking;
         let Some(number) = tracking.listeners.reads_as(self.number, key) else { return };
         let is_alive = |number| tracking.listeners.may_have(number);
-        let (ends, pushed_out) = tracking.table.add(key, number, print, is_alive);
-        if ends && end != Tick::NEVER {
-            tracking.arm(key, end);
+        let given = Given { number, print: print(), end };
+        let (ends_earlier, pushed_out) = tracking.table.add(key, given, is_alive);
+        if ends_earlier {
+            tracking.ends_at(key, end);
         }
         for (key, readers) in pushed_out {
             tracking.metrics.evicted.inc();
@@ -212,12 +244,7 @@ impl Reader {
 
     /// It does not track any more.
     pub fn leaves(&self) {
-        let Tracking { table, ends, listeners, .. } = &*self.tracking;
-        let forget = || {
-            table.clear();
-            ends.clear();
-        };
-        if listeners.leave(self.number, forget) {
+        if self.tracking.listeners.leave(self.number, || self.tracking.forget()) {
             self.tracking.count.fetch_sub(1, SeqCst);
             self.tracking.metrics.clients.dec();
         }

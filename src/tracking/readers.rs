@@ -5,7 +5,7 @@
 pub(super) const EVERYBODY: u32 = 0;
 
 /// The place of none.
-const NOBODY: u32 = u32::MAX;
+pub(super) const NOBODY: u32 = u32::MAX;
 
 /// The numbers of the clients that have read a key. As large as a boxed slice.
 #[derive(Debug)]

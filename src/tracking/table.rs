@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::readers::Readers;
 use crate::config;
+use crate::telemetry::clock::Tick;
 use crate::telemetry::locked;
 use crate::telemetry::metrics::TrackingMetrics;
 
@@ -15,7 +16,11 @@ const SHARDS: usize = 64;
 /// With fewer keys than this in each part, there is one.
 const FEW: usize = 1024;
 /// What a key costs beside its bytes: its place, and its allocation.
-const COST: usize = 96;
+const COST: usize = 112;
+/// What the item of a key that ends by itself costs beside the key (`ends.rs`), those included that wait to be dropped.
+const ITEM: usize = 64;
+/// The print of what several have read who were not given the same: no value has it.
+const MIXED: u32 = 0;
 /// When there is no room, one key of so many goes.
 const SHARE: usize = 64;
 
@@ -25,10 +30,42 @@ type State = foldhash::quality::RandomState;
 #[derive(Debug)]
 struct Slot {
     readers: Readers,
-    /// What the key held when it was read.
+    /// What the key held when it was read, or [`MIXED`].
     print: u32,
-    /// The item by which it ends, or 0.
-    armed: u32,
+    /// The earliest end that any of them was told of. Unless that is [`Tick::NEVER`], there is an item of it in `Ends`,
+    /// or whoever has noted it here is about to put it there.
+    end: Tick,
+}
+
+/// What a client is given of a key.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Given {
+    /// The number of the client.
+    pub(super) number: u32,
+    /// What the key holds.
+    pub(super) print: u32,
+    /// When it ends by itself.
+    pub(super) end: Tick,
+}
+
+impl Slot {
+    fn of(given: Given) -> Self {
+        Self { readers: Readers::One(given.number), print: of_value(given.print), end: given.end }
+    }
+
+    /// One more has read the key.
+    fn join(&mut self, given: Given, is_alive: impl Fn(u32) -> bool) {
+        self.readers.add(given.number, is_alive);
+        self.end = self.end.min(given.end);
+        if self.print != of_value(given.print) {
+            self.print = MIXED;
+        }
+    }
+}
+
+/// A print of some value.
+fn of_value(print: u32) -> u32 {
+    print.max(MIXED + 1)
 }
 
 #[derive(Debug, Default)]
@@ -51,7 +88,8 @@ pub(super) struct Table {
 }
 
 fn cost(key: &[u8], slot: &Slot) -> usize {
-    key.len() + COST + slot.readers.bytes()
+    let item = if slot.end == Tick::NEVER { 0 } else { ITEM + key.len() };
+    key.len() + COST + slot.readers.bytes() + item
 }
 
 impl Table {
@@ -79,34 +117,28 @@ impl Table {
         self.metrics.bytes.inc_by(bytes as i64 - before.1 as i64);
     }
 
-    /// Notes that this client has read a key. Whether nothing is known of its end, and what had to go for it.
-    pub(super) fn add(
-        &self,
-        key: &[u8],
-        number: u32,
-        print: impl FnOnce() -> u32,
-        is_alive: impl Fn(u32) -> bool,
-    ) -> (bool, Vec<Taken>) {
+    /// Notes that a client is given this of a key. Whether the key ends earlier than was known, and what had to go for
+    /// it.
+    pub(super) fn add(&self, key: &[u8], given: Given, is_alive: impl Fn(u32) -> bool) -> (bool, Vec<Taken>) {
         let mut shard = self.shard(key);
         let before = (shard.keys.len(), shard.bytes);
-        let ends = match shard.keys.get_mut(key) {
+        let (known, was, is) = match shard.keys.get_mut(key) {
             Some(slot) => {
-                let was = cost(key, slot);
-                slot.readers.add(number, is_alive);
-                let (is, ends) = (cost(key, slot), slot.armed == 0);
-                shard.bytes = shard.bytes + is - was;
-                ends
+                let (known, was) = (slot.end, cost(key, slot));
+                slot.join(given, is_alive);
+                (known, was, cost(key, slot))
             }
             None => {
-                let slot = Slot { readers: Readers::One(number), print: print(), armed: 0 };
-                shard.bytes += cost(key, &slot);
+                let slot = Slot::of(given);
+                let is = cost(key, &slot);
                 shard.keys.insert(key.into(), slot);
-                true
+                (Tick::NEVER, 0, is)
             }
         };
+        shard.bytes = shard.bytes + is - was;
         let pushed_out = self.make_room(&mut shard);
         self.note(before, &shard);
-        (ends, pushed_out)
+        (given.end < known, pushed_out)
     }
 
     fn make_room(&self, shard: &mut Shard) -> Vec<Taken> {
@@ -129,7 +161,7 @@ impl Table {
 
     /// The same, unless the key held what has this print when they read it.
     pub(super) fn take_unless(&self, key: &[u8], print: impl FnOnce() -> u32) -> Option<Readers> {
-        self.take_if(key, |slot| slot.print != print())
+        self.take_if(key, |slot| slot.print != of_value(print()))
     }
 
     fn take_if(&self, key: &[u8], is_meant: impl FnOnce(&Slot) -> bool) -> Option<Readers> {
@@ -178,23 +210,38 @@ impl Table {
         usize::try_from(self.metrics.keys.get()).unwrap_or(0)
     }
 
-    /// A key ends by this item; false if nobody has read it, or it ends by another.
-    pub(super) fn arm(&self, key: &[u8], item: u32) -> bool {
-        let mut shard = self.shard(key);
-        let Some(slot) = shard.keys.get_mut(key).filter(|slot| slot.armed == 0) else { return false };
-        slot.armed = item;
+    /// A key ends at this moment; false if nobody has read it, or it ends earlier.
+    pub(super) fn arm(&self, key: &[u8], end: Tick) -> bool {
+        self.change_end(key, end, |known| end < known)
+    }
+
+    /// The moment has come; false if the key does not end then.
+    pub(super) fn disarm(&self, key: &[u8], end: Tick) -> bool {
+        self.change_end(key, Tick::NEVER, |known| known == end)
+    }
+
+    fn change_end(&self, key: &[u8], end: Tick, is_meant: impl FnOnce(Tick) -> bool) -> bool {
+        let shard = &mut *self.shard(key);
+        let before = (shard.keys.len(), shard.bytes);
+        let Some(slot) = shard.keys.get_mut(key).filter(|slot| is_meant(slot.end)) else { return false };
+        let was = cost(key, slot);
+        slot.end = end;
+        shard.bytes = shard.bytes + cost(key, slot) - was;
+        self.note(before, shard);
         true
     }
 
-    /// The item has come; false if the key does not end by it.
-    pub(super) fn disarm(&self, key: &[u8], item: u32) -> bool {
-        let mut shard = self.shard(key);
-        let Some(slot) = shard.keys.get_mut(key).filter(|slot| slot.armed == item) else { return false };
-        slot.armed = 0;
-        true
+    pub(super) fn is_armed(&self, key: &[u8], end: Tick) -> bool {
+        self.shard(key).keys.get(key).is_some_and(|slot| slot.end == end)
     }
 
-    pub(super) fn is_armed(&self, key: &[u8], item: u32) -> bool {
-        self.shard(key).keys.get(key).is_some_and(|slot| slot.armed == item)
+    /// The ends of all keys that end by themselves.
+    #[cfg(test)]
+    pub(super) fn ends(&self) -> Vec<(Box<[u8]>, Tick)> {
+        let all = self.shards.iter().flat_map(|shard| {
+            let ends = |(key, slot): (&Box<[u8]>, &Slot)| (key.clone(), slot.end);
+            locked(shard).keys.iter().map(ends).collect::<Vec<_>>()
+        });
+        all.filter(|(_, end)| *end != Tick::NEVER).collect()
     }
 }

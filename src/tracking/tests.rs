@@ -2,10 +2,12 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{Ear, Manner, Reader, Tracking};
+use super::ends::Ends;
+use super::{Ear, Manner, Reader, TOGETHER, Tracking};
 use crate::config::{self, ByteSize};
 use crate::telemetry::clock::Tick;
 use crate::telemetry::locked;
@@ -163,10 +165,10 @@ async fn a_key_that_ends_is_told_unless_it_lives_longer() {
     tracking.changed(b"d", None);
     assert_eq!(ones.take(), ["d"]);
     let mut longer = Some(now.plus(50));
-    while Tick::now() < now.plus(80) || !tracking.ends.is_empty() {
+    while Tick::now() < now.plus(80) || tracking.ends.len() > 0 {
         let prolonged = Mutex::new(&mut longer);
         tracking.end_next(|key| if key == b"b" { locked(&prolonged).take() } else { None }).await;
-        if tracking.ends.is_empty() {
+        if tracking.ends.len() == 0 {
             break;
         }
     }
@@ -190,4 +192,125 @@ fn a_further_client_of_a_key_costs_four_bytes() {
     assert!(bytes < i64::from(KEYS) * (150 + 4 * 2048), "{bytes}");
     tracking.changed(b"player:7:session", None);
     assert!(readers.iter().all(|(_, heard, _)| heard.take() == ["player:7:session"]));
+}
+
+/// What two have read differs: one of them has a value that the key does not hold any more, and may hold again.
+#[test]
+fn a_key_of_which_two_have_read_something_else_is_told_whatever_is_found() {
+    let tracking = Arc::new(Tracking::default());
+    let (one, ones, _) = enter(&tracking, Manner::default());
+    let (two, twos, _) = enter(&tracking, Manner::default());
+    one.reads(b"a", Tick::NEVER, || 1);
+    two.reads(b"a", Tick::NEVER, || 2);
+    tracking.found(b"a", || 1);
+    assert_eq!((ones.take(), twos.take()), (vec!["a".to_owned()], vec!["a".to_owned()]));
+    // Those who have read the same are told of something else alone.
+    for print in [3, 3] {
+        one.reads(b"a", Tick::NEVER, || print);
+        two.reads(b"a", Tick::NEVER, || print);
+    }
+    tracking.found(b"a", || 3);
+    assert!(ones.take().is_empty() && twos.take().is_empty());
+}
+
+#[tokio::test]
+async fn a_key_ends_at_the_earliest_end_that_was_read() {
+    let tracking = Arc::new(Tracking::default());
+    let (one, ones, _) = enter(&tracking, Manner::default());
+    let (two, twos, _) = enter(&tracking, Manner::default());
+    let now = Tick::now();
+    one.reads(b"a", now.plus(3_600_000), || 1);
+    two.reads(b"a", now.plus(20), || 1);
+    two.reads(b"a", now.plus(7_200_000), || 1);
+    let next = tracking.end_next(|_| None);
+    tokio::time::timeout(Duration::from_secs(10), next).await.expect("the earlier end");
+    assert_eq!((ones.take(), twos.take()), (vec!["a".to_owned()], vec!["a".to_owned()]));
+    assert!(Tick::now() >= now.plus(20) && !tracking.has(b"a"));
+}
+
+/// Everything is forgotten while somebody reads.
+#[test]
+fn what_is_read_while_everything_is_forgotten_has_its_end() {
+    const KEYS: usize = 3000;
+    let tracking = Arc::new(Tracking::default());
+    let (one, ..) = enter(&tracking, Manner::default());
+    let end = Tick::now().plus(3_600_000);
+    let read = || (0..KEYS).for_each(|key| one.reads(format!("k{key}").as_bytes(), end, || 1));
+    for _ in 0..20 {
+        read();
+        std::thread::scope(|scope| {
+            scope.spawn(read);
+            tracking.everything();
+        });
+        let lost = tracking.table.ends().into_iter().filter(|(key, end)| !tracking.ends.has(key, *end));
+        assert_eq!(lost.count(), 0, "they would never end");
+        tracking.everything();
+    }
+}
+
+#[tokio::test]
+async fn who_waits_for_an_end_hears_of_an_earlier_one_also_beside_another_who_goes() {
+    let ends = Ends::default();
+    let mut goes = Box::pin(ends.come());
+    let mut stays = Box::pin(ends.come());
+    assert!(futures_util::poll!(&mut goes).is_pending() && futures_util::poll!(&mut stays).is_pending());
+    ends.add(b"a", Tick::now().plus(100));
+    assert!(futures_util::poll!(&mut goes).is_pending(), "it has heard of it, and waits");
+    drop(goes);
+    tokio::time::timeout(Duration::from_secs(10), stays).await.expect("it has heard of it, too");
+}
+
+#[tokio::test]
+async fn many_ends_at_one_time_leave_others_their_turn() {
+    let tracking = Arc::new(Tracking::default());
+    let (one, ones, _) = enter(&tracking, Manner::default());
+    let end = Tick::now().plus(1);
+    (0..10 * TOGETHER).for_each(|key| one.reads(format!("k{key}").as_bytes(), end, || 1));
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    let mut next = Box::pin(tracking.end_next(|_| None));
+    assert!(futures_util::poll!(&mut next).is_pending());
+    assert_eq!(ones.take().len(), TOGETHER);
+    next.await;
+    while tracking.ends.len() > 0 {
+        tracking.end_next(|_| None).await;
+    }
+    assert_eq!(ones.take().len(), 9 * TOGETHER);
+}
+
+#[test]
+fn no_two_clients_have_one_number() {
+    let tracking = Arc::new(Tracking::default());
+    let (first, firsts, _) = enter(&tracking, Manner::default());
+    tracking.last.store(u32::MAX - 2, SeqCst);
+    let others: Vec<_> = (0..4).map(|_| enter(&tracking, Manner::default())).collect();
+    let numbers: Vec<u32> = others.iter().map(|(reader, ..)| reader.number).collect();
+    assert_eq!((first.number, numbers), (1, vec![u32::MAX - 1, 2, 3, 4]));
+    first.reads(b"a", Tick::NEVER, || 1);
+    tracking.changed(b"a", None);
+    assert_eq!(firsts.take(), ["a"]);
+    assert!(others.iter().all(|(_, heard, _)| heard.take().is_empty()));
+}
+
+/// The end of a key takes room, too.
+#[test]
+fn the_room_of_a_key_that_ends_is_counted_until_it_ends() {
+    let tracking = Arc::new(Tracking::default());
+    let (one, ..) = enter(&tracking, Manner::default());
+    let bytes = || tracking.metrics.bytes.get();
+    one.reads(b"a", Tick::NEVER, || 1);
+    let plain = bytes();
+    let end = Tick::now().plus(3_600_000);
+    one.reads(b"a", end, || 1);
+    assert!(bytes() >= plain + 32, "{} {plain}", bytes());
+    assert!(!tracking.table.disarm(b"a", end.plus(1)) && tracking.table.disarm(b"a", end));
+    assert_eq!(bytes(), plain);
+    tracking.arm(b"a", end);
+    tracking.changed(b"a", None);
+    assert_eq!(bytes(), 0);
+    // What has changed again and again leaves no more ends than there is room for.
+    for round in 0..10_000 {
+        one.reads(b"a", end.plus(round), || 1);
+        tracking.changed(b"a", None);
+    }
+    assert!(tracking.ends.len() <= 1026, "{}", tracking.ends.len());
 }

@@ -49,7 +49,7 @@ impl Memory {
     /// Takes `key` out of memory, so that its next reader loads it or waits for the load under way. Nothing has
     /// happened to the key: whoever watches it hears nothing.
     pub(crate) fn let_go(&self, id: MappingId, key: &[u8]) {
-        if self.entries.remove(key).is_some() {
+        if self.flights.hold(key, || self.entries.remove(key)).is_some() {
             self.note(id, key, Cause::Command("WATCH"));
         }
     }

@@ -12,7 +12,8 @@
 //!   behind it; loads that begin before the write has ended begin after it;
 //! - whoever watches a key hears of a write when that ends and has changed something, or may have, before what it left
 //!   can be read;
-//! - who keeps a key is told of such a write when what it left can be read;
+//! - who keeps a key is told of such a write when what it left can be read, and not under the lock: there may be
+//!   thousands (`ended.rs`);
 //! - a write puts what it left into memory only if the feed reported no change, and no other write queued, since it
 //!   queued;
 //! - a flight or write that is dropped unended tells its waiters so: nobody waits for ever.
@@ -24,8 +25,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use bytes::Bytes;
 
 use super::asking::{Asking, Begun, Wish};
+use super::ended::Outcome;
 use super::slot::{Shard, Slot, tidy};
-use super::waiting::{Flight, LoadResult, Predecessor, Turn, Waiter, given_up};
+use super::waiting::{Flight, Predecessor, Turn, Waiter, given_up};
 use super::written::WrittenKeys;
 use crate::cache::cause::Author;
 use crate::cache::entry::Entry;
@@ -47,14 +49,14 @@ pub(super) struct Flights {
     /// The keys whose writes have ended.
     pub(super) written: WrittenKeys,
     /// Who keeps keys, and is told when a write has changed them.
-    tracking: Arc<Tracking>,
+    pub(super) tracking: Arc<Tracking>,
 }
 
 /// The right to run a key's load, and perhaps to publish it.
 #[derive(Debug)]
 pub(super) struct Load {
     key: Bytes,
-    flight: Arc<Flight>,
+    pub(super) flight: Arc<Flight>,
     /// Who began it.
     pub(super) wish: Wish,
     /// The writes that come first.
@@ -62,7 +64,7 @@ pub(super) struct Load {
     /// The load that comes first.
     passed: Option<Waiter>,
     /// What it takes of what its user and its mapping may.
-    places: Places,
+    pub(super) places: Places,
 }
 
 impl Load {
@@ -107,7 +109,7 @@ impl Drop for Load {
 #[derive(Debug)]
 pub(crate) struct WriteTurn {
     key: Bytes,
-    turn: Arc<Turn>,
+    pub(super) turn: Arc<Turn>,
     flights: Arc<Flights>,
     /// The write that comes first.
     after: Option<Predecessor>,
@@ -170,15 +172,6 @@ impl Drop for WriteTurn {
     }
 }
 
-/// What a write has done to its key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
-    /// It is not what it was, or that is not known: whoever watches the key hears of it.
-    MayHaveChanged,
-    /// Nothing: nobody hears of it.
-    Unchanged,
-}
-
 impl Default for Flights {
     fn default() -> Self {
         Self {
@@ -197,7 +190,7 @@ impl Flights {
         Self { tracking, ..Self::default() }
     }
 
-    fn shard(&self, key: &[u8]) -> MutexGuard<'_, Shard> {
+    pub(super) fn shard(&self, key: &[u8]) -> MutexGuard<'_, Shard> {
         locked(&self.shards[self.hasher.hash_one(key) as usize % SHARDS])
     }
 
@@ -242,31 +235,6 @@ impl Flights {
         load.flight.ask(epoch)
     }
 
-    /// Ends a load: its waiters get the result; `put` gets the entry if the load still counts.
-    pub(super) fn publish(&self, mut load: Load, result: LoadResult, put: impl FnOnce(&Bytes, &Arc<Entry>)) {
-        // Whoever has the answer may ask for the next key.
-        load.places = Places::default();
-        {
-            let mut shard = self.shard(&load.key);
-            if is_planted("no-generation-check")
-                && let Ok(entry) = &result
-            {
-                put(&load.key, entry);
-                load.flight.end(|| result);
-                return;
-            }
-            let flight = shard.get_mut(&load.key).map(|slot| &mut slot.flight);
-            if let Some(flight) = flight.filter(|f| f.as_ref().is_some_and(|f| Arc::ptr_eq(f, &load.flight))) {
-                *flight = None;
-                if let Ok(entry) = &result {
-                    put(&load.key, entry);
-                }
-                tidy(&mut shard, &load.key);
-            }
-        }
-        load.flight.end(|| result);
-    }
-
     /// Takes the right to publish from the key's load and writes, and does `forget` in the same step.
     pub(super) fn detach<T>(&self, key: &[u8], forget: impl FnOnce() -> T) -> T {
         self.replace(key, |_| forget())
@@ -280,8 +248,8 @@ impl Flights {
 
     /// The same, for what changes nothing that a client could see: nobody who watches hears of it. `f` is told whether
     /// somebody writes the key.
-    pub(super) fn settle(&self, key: &[u8], f: impl FnOnce(bool)) {
-        self.overtake(key, |_| (), |_, is_written| f(is_written));
+    pub(super) fn settle<T>(&self, key: &[u8], f: impl FnOnce(bool) -> T) -> T {
+        self.overtake(key, |_| (), |_, is_written| f(is_written))
     }
 
     /// What a load or write of the key that is under way has read may be older than what `f` makes true.
@@ -309,6 +277,12 @@ impl Flights {
     pub(super) fn unless_written<T>(&self, key: &[u8], f: impl FnOnce() -> T) -> Option<T> {
         let shard = self.shard(key);
         shard.get(key).is_none_or(|slot| slot.turns.is_empty()).then(f)
+    }
+
+    /// Does `f` while nobody else changes what goes on with the key.
+    pub(super) fn hold<T>(&self, key: &[u8], f: impl FnOnce() -> T) -> T {
+        let _shard = self.shard(key);
+        f()
     }
 
     /// Forgets those who watch no more.
@@ -348,42 +322,6 @@ impl Flights {
         WriteTurn { before, key, turn, flights, after, load, author: None, trace: None, has_ended: false }
     }
 
-    fn end(
-        &self,
-        ended: &WriteTurn,
-        outcome: Outcome,
-        left: Option<Arc<Entry>>,
-        put: impl FnOnce(&Bytes, Option<&Arc<Entry>>),
-    ) {
-        if outcome == Outcome::MayHaveChanged {
-            self.written.note(&ended.key);
-        }
-        let left = {
-            let mut shard = self.shard(&ended.key);
-            let Some(slot) = shard.get_mut(&ended.key) else { return };
-            let Some(at) = slot.turns.iter().position(|turn| Arc::ptr_eq(turn, &ended.turn)) else { return };
-            let is_last = at + 1 == slot.turns.len();
-            slot.turns.remove(at);
-            if outcome == Outcome::MayHaveChanged {
-                slot.watchers.touch();
-            }
-            tidy(&mut shard, &ended.key);
-            let left = left.filter(|_| !ended.turn.overtaken.load(SeqCst));
-            if is_last {
-                put(&ended.key, left.as_ref());
-            }
-            match outcome {
-                Outcome::MayHaveChanged => {
-                    self.tracking.changed(&ended.key, ended.author.as_ref().map(|author| author.client));
-                }
-                Outcome::Unchanged if ended.turn.overtaken.load(SeqCst) => self.tracking.doubted(&ended.key),
-                Outcome::Unchanged => {}
-            }
-            left
-        };
-        ended.turn.end(left);
-    }
-
     /// Whether somebody loads, writes or watches the key.
     pub(super) fn has(&self, key: &[u8]) -> bool {
         self.shard(key).contains_key(key)
@@ -397,19 +335,21 @@ impl Flights {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-    use std::sync::atomic::Ordering::SeqCst;
+    use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+    use std::sync::{Arc, Weak};
 
     use bytes::Bytes;
 
-    use super::{Asking, Begun, Flights, Load, LoadResult, Outcome, Places, Wish};
+    use super::{Asking, Begun, Flights, Load, Outcome, Places, Wish};
     use crate::cache::entry::Span;
     use crate::cache::memory::asking::Traced;
+    use crate::cache::memory::waiting::LoadResult;
     use crate::config;
     use crate::keys::MappingId;
     use crate::record::Record;
     use crate::store::StoreError;
     use crate::telemetry::clock::Tick;
+    use crate::tracking::{Ear, Manner, Tracking};
 
     fn entry(text: &str) -> LoadResult {
         let block: config::MappingConfig = serde_json::from_str(r#"{"key":"k:{x}","type":"string"}"#).expect("a block");
@@ -567,6 +507,66 @@ mod tests {
         let touched = flights.watch(&Bytes::from_static(b"k"));
         drop(queued(&flights));
         assert!(touched.load(SeqCst), "nobody knows what became of it");
+    }
+
+    /// A client that sees whether some key is locked while it is told.
+    #[derive(Debug)]
+    struct Looking {
+        flights: Weak<Flights>,
+        /// How often it was told, and how often of these while a key was locked.
+        told: [AtomicUsize; 2],
+    }
+
+    impl Looking {
+        fn look(&self) {
+            let flights = self.flights.upgrade().expect("they are there");
+            let is_locked = flights.shards.iter().any(|shard| shard.try_lock().is_err());
+            self.told[0].fetch_add(1, SeqCst);
+            self.told[1].fetch_add(usize::from(is_locked), SeqCst);
+        }
+    }
+
+    impl Ear for Looking {
+        fn hears(&self, _: &Bytes) {
+            self.look();
+        }
+
+        fn hears_of(&self, _: &Bytes, _: &Bytes) {
+            self.look();
+        }
+
+        fn hears_all(&self) {}
+    }
+
+    #[test]
+    fn who_keeps_a_key_is_told_when_it_is_not_locked_and_who_reads_what_a_write_left_is_not() {
+        let tracking = Arc::new(Tracking::default());
+        let flights = Arc::new(Flights::telling(tracking.clone()));
+        let ear = Arc::new(Looking { flights: Arc::downgrade(&flights), told: Default::default() });
+        let reader = tracking.enter(ear.clone(), Manner::default());
+        let told = || ear.told.each_ref().map(|count| count.swap(0, SeqCst));
+        let reads = |text| reader.reads(b"k", Tick::NEVER, || entry(text).expect("an entry").print());
+        reads("old");
+        // As soon as it is in memory somebody may be given it.
+        queued(&flights).end(Outcome::MayHaveChanged, entry("new").ok(), |_, _| reads("new"));
+        assert_eq!(told(), [1, 0], "of the old one, once");
+        assert!(tracking.has(b"k"), "the new one is kept");
+        queued(&flights).end(Outcome::Unchanged, entry("new").ok(), |_, _| ());
+        assert_eq!(told(), [0, 0]);
+        queued(&flights).end(Outcome::Unchanged, entry("other").ok(), |_, _| ());
+        assert_eq!(told(), [1, 0]);
+        reads("other");
+        let (_, load) = asking(&flights, 0);
+        assert!(published(&flights, load, entry("third")));
+        assert_eq!(told(), [1, 0]);
+        reads("third");
+        let write = queued(&flights);
+        flights.detach(b"k", || ());
+        write.end(Outcome::Unchanged, None, |_, _| ());
+        assert_eq!(told(), [1, 0], "what it has read may be older");
+        reads("third");
+        drop(queued(&flights));
+        assert_eq!(told(), [1, 0], "nobody knows what became of it");
     }
 
     #[tokio::test]

@@ -4,6 +4,7 @@
 
 mod asking;
 mod background;
+mod ended;
 mod entries;
 mod feed;
 mod forgetting;
@@ -32,16 +33,16 @@ use bytes::Bytes;
 use tokio::sync::{Notify, mpsc};
 
 use asking::Wish;
+use ended::Outcome;
 use entries::Entries;
 use feed::Feed;
 use handover::Handover;
-use loads::{Flights, Outcome, WriteTurn};
+use loads::{Flights, WriteTurn};
 use overlay::Overlay;
 use own_writes::OwnWrites;
 use refreshes::{OfMapping, Refreshes};
 use residents::{Residents, Room};
 use sampler::{Sample, Sampler};
-use tracked::print_of;
 use written::WrittenKeys;
 
 use super::cause::Cause;
@@ -55,7 +56,6 @@ use crate::record::{Record, TtlChange};
 use crate::store::StoreError;
 use crate::telemetry::clock::{Tick, millis};
 use crate::telemetry::metrics::CacheMetrics;
-use crate::telemetry::planted::is_planted;
 use crate::tracking::Tracking;
 
 /// What one sidecar has in memory of its cached mappings.
@@ -77,8 +77,6 @@ pub(super) struct Memory {
     max_staleness: u64,
     /// Who keeps keys, and is told when they change.
     tracking: Arc<Tracking>,
-    /// Every change of what is watched was told lately.
-    is_told: AtomicBool,
     metrics: Arc<CacheMetrics>,
 }
 
@@ -116,7 +114,6 @@ impl Memory {
             outdated: Notify::new(),
             max_staleness: millis(settings.cache.max_staleness),
             tracking,
-            is_told: AtomicBool::new(false),
             metrics,
         };
         (memory, Picked { samples, forgotten })
@@ -222,6 +219,9 @@ impl Memory {
             cached.life.change_ttl(entry, life, now);
             // A look at the entry tells moka that its expiry has moved.
             self.entries.get(key);
+            if !self.tracking.is_idle() {
+                self.put_again(key, entry);
+            }
         }
     }
 
@@ -260,14 +260,6 @@ impl Memory {
     fn put(&self, key: &Bytes, entry: &Arc<Entry>) {
         entry.is_known_at(self.source.store.looks());
         self.entries.put(key, entry);
-    }
-
-    /// The same of a key that nobody is known to have changed. Who keeps something else is told.
-    fn put_found(&self, key: &Bytes, entry: &Arc<Entry>) {
-        self.put(key, entry);
-        if !is_planted("tracked-print-ignored") {
-            self.tracking.found(key, || print_of(entry));
-        }
     }
 
     /// Keeps what the last write of a key has left, if that is known.
@@ -310,10 +302,7 @@ impl Memory {
 
     /// The same of a write that has changed nothing.
     pub(super) fn end_unchanged(&self, turn: WriteTurn, left: Option<Arc<Entry>>) {
-        turn.end(Outcome::Unchanged, left, |key, left| match left {
-            Some(entry) => self.put_found(key, entry),
-            None => self.entries.drop_taken(key),
-        });
+        turn.end(Outcome::Unchanged, left, |key, left| self.put_left(key, left));
     }
 
     /// Ends a write that has changed nothing: what was in memory when it queued is true.
@@ -342,15 +331,10 @@ impl Memory {
     /// since which it was on its way. What was loaded since then may have these values over newer ones of somebody
     /// else's, whose notice has come already.
     pub(super) fn settle(&self, key: &Bytes, applied: &[journal::Entry], told: Option<(Tick, Option<Record>)>) {
-        self.flights.settle(key, |is_written| {
+        let is_doubted = self.flights.settle(key, |is_written| {
             self.overlay.settle(key, applied);
-            let Some(entry) = self.entries.get(key) else {
-                // What nobody has in memory somebody may keep. A write tells of itself when it ends.
-                if !is_written {
-                    self.tracking.doubted(key);
-                }
-                return;
-            };
+            // What nobody has in memory somebody may keep. A write tells of itself when it ends.
+            let Some(entry) = self.entries.get(key) else { return !is_written };
             let is_true = told
                 .is_some_and(|(sent, record)| entry.loaded_at < sent && entry.record == self.overlay.over(key, record));
             match is_true {
@@ -359,10 +343,13 @@ impl Memory {
                 false => {
                     self.entries.remove(key);
                     self.note(entry.mapping, key, Cause::Write(None));
-                    self.tracking.doubted(key);
                 }
             }
+            !is_true
         });
+        if is_doubted {
+            self.tracking.doubted(key);
+        }
     }
 
     /// The store never gets what waited of a key: the key is forgotten.
@@ -373,9 +360,9 @@ impl Memory {
             if let Some(entry) = &removed {
                 self.note(entry.mapping, key, Cause::WriteRefused);
             }
-            self.tracking.changed(key, None);
             removed
         });
+        self.tracking.changed(key, None);
     }
 
     /// Does the entries' housekeeping and takes its measures; to be called a few times a second.

@@ -74,6 +74,32 @@ fn in_a_long_gap_nothing_is_kept_for_longer_than_it_would_be_served() {
     hears_all(&mut wire);
 }
 
+#[test]
+fn each_mapping_falls_silent_by_itself() {
+    let place = Place::new();
+    place.postgres.sql("INSERT INTO strings VALUES ('1', 'a', NULL); INSERT INTO hashes VALUES ('1', 'a', NULL)");
+    let feed = Proxy::to(place.postgres.port);
+    let lost = [warnings::FEED_LOST, warnings::FEED_CLOSED];
+    let builder = place.builder().set("STORE__FEED_URL", place.postgres.url_at(feed.port));
+    let config = CONFIG.replace("table = \"hashes\"", "table = \"hashes\"\nmax_staleness = \"5s\"");
+    // So many heartbeats that nothing falls silent before the gap.
+    let builder = builder.config(&config).set("CACHE__MAX_STALENESS", "1s").set("STORE__HEARTBEAT_INTERVAL", "200ms");
+    let sidecar = builder.expect(&lost).start();
+    let mut wire = tracking(&sidecar, "");
+    assert_eq!(wire.ask("HGET h:1 f"), "$1\r\na\r\n");
+    feed.refuse_new(true);
+    feed.cut();
+    hears_all(&mut wire);
+    // What is served for longer may be kept for longer, and not for ever.
+    assert_eq!(reply(&mut wire, "HGET h:1 f"), "$1\r\na\r\n");
+    place.postgres.sql("UPDATE hashes SET f = 'b'");
+    assert_eq!(reply(&mut wire, "HGET h:1 f"), "$1\r\na\r\n", "nobody has told of it");
+    hears_all(&mut wire);
+    assert_eq!(reply(&mut wire, "HGET h:1 f"), "$1\r\nb\r\n");
+    feed.refuse_new(false);
+    hears_all(&mut wire);
+}
+
 /// A client that keeps both kinds of keys.
 fn keeping(sidecar: &Sidecar) -> Wire {
     let mut wire = tracking(sidecar, "");
