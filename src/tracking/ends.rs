@@ -1,5 +1,5 @@
-//! When keys that were read end by themselves. An item is one end of one key. Each end that the table knows of a key has
-//! one here: it is put here behind the table, and taken out before it (`Tracking::forget`). A key that has changed
+//! When keys that were read end by themselves. An item is one end of one key. Each end that the table knows of a key
+//! has one here: it is put here behind the table, and taken out before it (`Tracking::forget`). A key that has changed
 //! meanwhile, or ends earlier, does not end by its item any more, which is dropped when its time comes, or when there
 //! are too many of them.
 

@@ -83,9 +83,9 @@ impl Memory {
         self.tracking.end_next(lives).await;
     }
 
-    /// Sees whether changes of some mapping may be missed for so long by now that what was kept before may be older than
-    /// what would be served. Each mapping falls silent by itself: how old its keys may be, and whether its tables can be
-    /// looked at, is its own.
+    /// Sees whether changes of some mapping may be missed for so long by now that what was kept before may be older
+    /// than what would be served. Each mapping falls silent by itself: how old its keys may be, and whether its tables
+    /// can be looked at, is its own.
     pub(super) fn see_silence(&self) {
         let (now, mut has_fallen_silent) = (Tick::now(), false);
         for cached in self.source.all() {
