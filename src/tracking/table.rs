@@ -239,7 +239,7 @@ impl Table {
     #[cfg(test)]
     pub(super) fn ends(&self) -> Vec<(Box<[u8]>, Tick)> {
         let all = self.shards.iter().flat_map(|shard| {
-            let ends = |(key, slot): (&Box<[u8]>, &Slot)| (key.clone(), slot.end);
+            let ends = |(key, slot): (_, &Slot)| (Box::clone(key), slot.end);
             locked(shard).keys.iter().map(ends).collect::<Vec<_>>()
         });
         all.filter(|(_, end)| *end != Tick::NEVER).collect()
