@@ -191,12 +191,9 @@ impl Sidecar {
             self.may_change_mappings()?;
         }
         let mut early = Vec::new();
-        let successor = if has_new_mappings {
-            Some(self.successor(serving, reading.mappings.clone(), &mut early).await?)
-        } else {
-            None
-        };
-        if successor.is_some() {
+        let mut successor = None;
+        if has_new_mappings {
+            successor = Some(self.successor(serving, reading.mappings.clone(), &mut early).await?);
             self.give_back_what_goes(serving, &reading.mappings.list).await?;
         }
         reading.inherit(&self.reading);

@@ -1,55 +1,34 @@
 //! What a client is to be told of the keys of others that have named it (CLIENT TRACKING with REDIRECT), where the
-//! upstream is a cluster: each of its nodes tells the sidecar, which tells the client. Looked at by the client's task
-//! at every turn, so it costs one atomic while empty.
-
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Mutex, PoisonError};
+//! upstream is a cluster: each of its nodes tells the sidecar, which tells the client.
 
 use bytes::Bytes;
 
-/// More bytes do not wait for a client that does not read: it is told to forget all keys.
-const MOST: usize = 64 * 1024;
+use super::untold::Untold;
 
-/// The waiting ones.
+/// The waiting ones: keys as an array, or all of them.
 #[derive(Debug, Default)]
-pub struct Invalidations {
-    is_any: AtomicBool,
-    waiting: Mutex<Untold>,
-}
-
-#[derive(Debug, Default)]
-struct Untold {
-    /// Keys as an array, or all of them.
-    keys: Vec<Option<Bytes>>,
-    bytes: usize,
-}
+pub struct Invalidations(Untold<Option<Bytes>>);
 
 impl Invalidations {
     pub(super) fn add(&self, keys: Option<Bytes>) {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        waiting.bytes += keys.as_ref().map_or(1, Bytes::len);
-        let is_all = keys.is_none() || waiting.bytes > MOST;
-        if is_all {
-            *waiting = Untold { keys: vec![None], bytes: 1 };
-        } else {
-            waiting.keys.push(keys);
-        }
-        self.is_any.store(true, Relaxed);
+        let some = keys.map(|keys| {
+            let cost = keys.len();
+            (Some(keys), cost)
+        });
+        self.0.add(some, (None, 1));
     }
 
     /// True while something waits.
     #[inline]
     #[must_use]
     pub fn is_any(&self) -> bool {
-        self.is_any.load(Relaxed)
+        self.0.is_any()
     }
 
     /// All that waits.
     #[must_use]
     pub fn take(&self) -> Vec<Option<Bytes>> {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        self.is_any.store(false, Relaxed);
-        std::mem::take(&mut *waiting).keys
+        self.0.take()
     }
 }
 
@@ -57,7 +36,8 @@ impl Invalidations {
 mod tests {
     use bytes::Bytes;
 
-    use super::{Invalidations, MOST};
+    use super::super::untold::MOST;
+    use super::Invalidations;
 
     #[test]
     fn what_is_too_much_becomes_all_keys() {

@@ -11,6 +11,7 @@ mod monitors;
 mod summons;
 mod told;
 mod traffic;
+mod untold;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};

@@ -1,20 +1,17 @@
 //! What a client that tracks its keys is told of owned ones (CLIENT TRACKING): by a push behind its replies, or to the
-//! client that it has named (REDIRECT). Looked at by the client's task at every turn, so it costs one atomic while
-//! empty.
+//! client that it has named (REDIRECT).
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use bytes::Bytes;
 
+use super::untold::Untold;
 use super::{Peer, Registry};
 use crate::resp::invalidation;
-use crate::telemetry::locked;
 use crate::tracking::Ear;
 
-/// More bytes do not wait for a client that does not read: it is told to forget all keys.
-const MOST: usize = 64 * 1024;
 /// What a key costs beside its bytes while it waits.
 const COST: usize = 32;
 
@@ -88,41 +85,26 @@ pub(super) enum News {
 
 /// What waits for one client.
 #[derive(Debug, Default)]
-pub struct OwnNews {
-    is_any: AtomicBool,
-    waiting: Mutex<(Vec<News>, usize)>,
-}
+pub struct OwnNews(Untold<News>);
 
 impl OwnNews {
     pub(super) fn add(&self, news: News) {
-        let mut waiting = locked(&self.waiting);
-        let (list, bytes) = &mut *waiting;
-        *bytes += COST + if let News::Key(key) | News::Of(_, key) = &news { key.len() } else { 0 };
-        let is_all = news == News::All || *bytes > MOST;
-        match is_all {
-            true => (*list, *bytes) = (vec![News::All], COST),
-            false => list.push(news),
-        }
-        self.is_any.store(true, Relaxed);
+        let cost = COST + if let News::Key(key) | News::Of(_, key) = &news { key.len() } else { 0 };
+        self.0.add(Some((news, cost)).filter(|(news, _)| *news != News::All), (News::All, COST));
     }
 
     /// True while something waits.
     #[inline]
     #[must_use]
     pub fn is_any(&self) -> bool {
-        self.is_any.load(Relaxed)
+        self.0.is_any()
     }
 
     /// All that waits, as it is written. Of the keys that begin with one prefix one message tells.
     #[must_use]
     pub fn take(&self) -> Vec<Bytes> {
-        let (list, _) = {
-            let mut waiting = locked(&self.waiting);
-            self.is_any.store(false, Relaxed);
-            std::mem::take(&mut *waiting)
-        };
         let (mut all, mut by_prefix) = (Vec::new(), BTreeMap::<Bytes, Vec<Bytes>>::new());
-        for news in list {
+        for news in self.0.take() {
             match news {
                 News::Key(key) => all.push(invalidation::push(Some(&[key]))),
                 News::Of(prefix, key) => by_prefix.entry(prefix).or_default().push(key),
@@ -143,7 +125,8 @@ impl OwnNews {
 mod tests {
     use bytes::Bytes;
 
-    use super::{MOST, News, OwnNews};
+    use super::super::untold::MOST;
+    use super::{News, OwnNews};
 
     fn taken(news: &OwnNews) -> Vec<String> {
         news.take().iter().map(|message| String::from_utf8_lossy(&message[21..]).into_owned()).collect()
