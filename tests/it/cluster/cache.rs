@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread;
 
 use super::Cluster;
-use super::tracking::{in_front_of, next};
+use super::tracking::in_front_of;
 use crate::support::nodes::slot_of;
 use crate::support::redis::{SERVERS, Server};
 use crate::support::until;
@@ -61,9 +61,9 @@ impl Cache {
         let bytes: Vec<u8> = missing.iter().flat_map(|key| line(&format!("GET {key}"))).collect();
         wire.send(&bytes);
         for key in missing {
-            let mut told = next(wire);
+            let mut told = wire.text();
             while self.hears(&told) {
-                told = next(wire);
+                told = wire.text();
             }
             if !told.starts_with('-') {
                 self.kept.insert(key.clone(), told);
@@ -74,7 +74,7 @@ impl Cache {
     /// Hears what is there.
     fn listen(&mut self, wire: &mut Wire) {
         wire.send(&line("PING"));
-        while self.hears(&next(wire)) {}
+        while self.hears(&wire.text()) {}
     }
 }
 
@@ -149,7 +149,7 @@ fn a_client_of_resp2_keeps_nothing_that_is_not_there_when_a_master_is_killed() {
         data.ask(&format!("GET {key}"));
     }
     cluster.kill(victim);
-    let told = next(&mut ear);
+    let told = ear.text();
     assert!(told.ends_with("invalidate\r\n$-1\r\n"), "{told}");
     cluster.replaced(&victims);
     let mut fresh = String::new();
@@ -158,7 +158,7 @@ fn a_client_of_resp2_keeps_nothing_that_is_not_there_when_a_master_is_killed() {
         !fresh.starts_with('-')
     });
     until("it is written again", || writer.ask(&format!("SET {victims} 2")) == "+OK\r\n");
-    while !next(&mut ear).contains(&victims) {}
+    while !ear.text().contains(&victims) {}
     assert_eq!(data.ask(&format!("GET {victims}")), "$1\r\n2\r\n");
     assert!(Wire::tcp(cluster.owner(slot_of(&victims))).ask(&format!("GET {victims}")).contains('2'));
 }

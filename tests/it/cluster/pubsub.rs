@@ -26,10 +26,6 @@ fn subscribed(sidecar: &Sidecar, hello: &str, request: &str) -> Wire {
     wire
 }
 
-fn next(wire: &mut Wire) -> String {
-    String::from_utf8_lossy(&wire.frame()).into_owned()
-}
-
 #[test]
 fn what_any_node_is_told_every_subscriber_hears() {
     let cluster = Cluster::start();
@@ -39,12 +35,12 @@ fn what_any_node_is_told_every_subscriber_hears() {
         let mut pattern = subscribed(&sidecar, "HELLO 3", "PSUBSCRIBE n*");
         for port in &cluster.ports {
             Wire::tcp(*port).ask("PUBLISH news hi");
-            assert_eq!(next(&mut channel), "*3\r\n$7\r\nmessage\r\n$4\r\nnews\r\n$2\r\nhi\r\n", "{mode}");
-            assert_eq!(next(&mut pattern), ">4\r\n$8\r\npmessage\r\n$2\r\nn*\r\n$4\r\nnews\r\n$2\r\nhi\r\n", "{mode}");
+            assert_eq!(channel.text(), "*3\r\n$7\r\nmessage\r\n$4\r\nnews\r\n$2\r\nhi\r\n", "{mode}");
+            assert_eq!(pattern.text(), ">4\r\n$8\r\npmessage\r\n$2\r\nn*\r\n$4\r\nnews\r\n$2\r\nhi\r\n", "{mode}");
         }
         assert_eq!(sidecar.wire().ask("PUBLISH news through"), ":2\r\n", "{mode}");
-        assert!(next(&mut channel).contains("through"));
-        assert!(next(&mut pattern).contains("through"));
+        assert!(channel.text().contains("through"));
+        assert!(pattern.text().contains("through"));
         // It still asks for keys, wherever they are.
         for key in cluster.key_of_each() {
             assert_eq!(pattern.ask(&format!("SET {key} x")), "+OK\r\n", "{mode}");
@@ -62,10 +58,10 @@ fn sharded_messages_are_heard_whichever_slots_their_channels_are_in() {
         let mut wire = subscribed(&sidecar, "HELLO 2", &format!("SSUBSCRIBE {}", channels.join(" ")));
         for channel in &channels {
             assert_eq!(sidecar.wire().ask(&format!("SPUBLISH {channel} hi")), ":1\r\n", "{mode}");
-            assert!(next(&mut wire).contains(&format!("smessage\r\n${}\r\n{channel}\r\n", channel.len())), "{mode}");
+            assert!(wire.text().contains(&format!("smessage\r\n${}\r\n{channel}\r\n", channel.len())), "{mode}");
         }
         wire.send(&line("SUNSUBSCRIBE"));
-        let told: Vec<String> = channels.iter().map(|_| next(&mut wire)).collect();
+        let told: Vec<String> = channels.iter().map(|_| wire.text()).collect();
         assert!(told.last().expect("some").ends_with(":0\r\n"), "{mode}: {told:?}");
     }
 }
@@ -81,12 +77,12 @@ fn a_sharded_subscription_follows_its_slot() {
         let mut wire = subscribed(&sidecar, "HELLO 2", &format!("SSUBSCRIBE {channel}"));
         wire.ask("SUBSCRIBE __hearthside__:gap");
         cluster.move_slot(slot, target);
-        assert!(next(&mut wire).contains("messages may have been missed"), "{mode}");
+        assert!(wire.text().contains("messages may have been missed"), "{mode}");
         assert_eq!(sidecar.wire().ask(&format!("SPUBLISH {channel} hi")), ":1\r\n", "{mode}");
         // It may be told of more than one gap.
-        let mut told = next(&mut wire);
+        let mut told = wire.text();
         while told.contains("may have been missed") {
-            told = next(&mut wire);
+            told = wire.text();
         }
         assert!(told.starts_with("*3\r\n$8\r\nsmessage\r\n"), "{mode}: {told}");
         assert!(wire.ask(&format!("SUNSUBSCRIBE {channel}")).ends_with(":0\r\n"), "{mode}");
@@ -107,9 +103,9 @@ fn subscribers_survive_the_loss_of_any_node() {
         let mut told = sidecar.wire();
         until("there is a home again", || told.ask("PUBLISH news hi").ends_with(":1\r\n"));
         until("the sharded channel is served again", || told.ask(&format!("SPUBLISH {channel} hi")) == ":1\r\n");
-        let first = next(&mut plain);
+        let first = plain.text();
         assert!(first.contains("may have been missed") || first.contains("hi"), "{mode}: {first}");
-        assert!(next(&mut sharded).contains("smessage"), "{mode}");
+        assert!(sharded.text().contains("smessage"), "{mode}");
     }
 }
 
@@ -123,13 +119,13 @@ fn keyspace_notifications_come_from_every_node_and_other_messages_once() {
         let mut writer = sidecar.wire();
         for key in cluster.key_of_each() {
             writer.ask(&format!("SET {key} x"));
-            assert!(next(&mut wire).contains(&format!("__keyspace@0__:{key}")), "{mode}");
-            assert!(next(&mut wire).contains("__keyevent@0__:set"), "{mode}");
-            assert!(next(&mut sets).ends_with(&format!("{key}\r\n")), "{mode}");
+            assert!(wire.text().contains(&format!("__keyspace@0__:{key}")), "{mode}");
+            assert!(wire.text().contains("__keyevent@0__:set"), "{mode}");
+            assert!(sets.text().ends_with(&format!("{key}\r\n")), "{mode}");
         }
         for port in cluster.masters() {
             Wire::tcp(port).ask("PUBLISH news once");
-            assert!(next(&mut wire).contains("once"), "{mode}");
+            assert!(wire.text().contains("once"), "{mode}");
         }
         assert!(wire.is_silent(Duration::from_millis(100)), "{mode}: each came once");
     }

@@ -18,10 +18,6 @@ fn message(key: &str) -> String {
     format!("{head}*1\r\n${}\r\n{key}\r\n", key.len())
 }
 
-pub(super) fn next(wire: &mut Wire) -> String {
-    String::from_utf8_lossy(&wire.frame()).into_owned()
-}
-
 pub(super) fn in_front_of(cluster: &Cluster) -> Sidecar {
     let allowed = [warnings::SUBSCRIBED_AGAIN, warnings::NODE_SILENT, warnings::NODE_FAILED];
     before(cluster).expect(&allowed).start()
@@ -35,21 +31,10 @@ fn tracking(sidecar: &Sidecar, options: &str) -> Wire {
     wire
 }
 
-/// The reply to a request, whatever is pushed before it.
-fn reply(wire: &mut Wire, request: &str) -> String {
-    wire.send(&line(request));
-    loop {
-        let told = next(wire);
-        if !told.starts_with('>') {
-            return told;
-        }
-    }
-}
-
 /// Hears of this key, or of all, and perhaps of others before.
 fn hears_of(wire: &mut Wire, key: &str) {
     loop {
-        let told = next(wire);
+        let told = wire.text();
         assert!(told.starts_with(">2\r\n$10\r\ninvalidate\r\n"), "{told}");
         if told == of_key(key) || told == ALL {
             return;
@@ -68,25 +53,25 @@ fn a_client_hears_of_the_keys_of_every_node() {
         }
         for key in &keys {
             assert_eq!(writer.ask(&format!("SET {key} 1")), "+OK\r\n");
-            assert_eq!(next(&mut wire), of_key(key));
+            assert_eq!(wire.text(), of_key(key));
         }
         // Many at once, and in a transaction.
         assert_eq!(wire.ask(&format!("MGET {}", keys.join(" "))), "*3\r\n$1\r\n1\r\n$1\r\n1\r\n$1\r\n1\r\n");
         for key in &keys {
             assert_eq!(writer.ask(&format!("SET {key} 2")), "+OK\r\n");
-            assert_eq!(next(&mut wire), of_key(key));
+            assert_eq!(wire.text(), of_key(key));
             wire.ask("MULTI");
             wire.ask(&format!("GET {key}"));
             assert_eq!(wire.ask("EXEC"), "*1\r\n$1\r\n2\r\n");
             assert_eq!(Wire::tcp(cluster.owner(slot_of(key))).ask(&format!("SET {key} 1")), "+OK\r\n");
-            assert_eq!(next(&mut wire), of_key(key));
+            assert_eq!(wire.text(), of_key(key));
         }
         // In a pipeline each invalidation stands behind the reply that it is about.
         let all: Vec<u8> = keys.iter().flat_map(|key| line(&format!("GET {key}"))).collect();
         wire.send(&all);
-        keys.iter().for_each(|_| assert_eq!(next(&mut wire), "$1\r\n1\r\n"));
+        keys.iter().for_each(|_| assert_eq!(wire.text(), "$1\r\n1\r\n"));
         for key in &keys {
-            let mut told = [wire.ask(&format!("SET {key} 3")), next(&mut wire)];
+            let mut told = [wire.ask(&format!("SET {key} 3")), wire.text()];
             told.sort();
             assert_eq!(told, ["+OK\r\n".to_owned(), of_key(key)], "its own write, too");
         }
@@ -104,14 +89,14 @@ fn prefixes_are_heard_of_at_every_node_and_own_writes_are_not() {
     let sidecar = in_front_of(&cluster);
     let mut wire = tracking(&sidecar, " BCAST PREFIX key: NOLOOP");
     assert_eq!(wire.ask("CLIENT TRACKING ON BCAST PREFIX other: NOLOOP"), "+OK\r\n");
-    assert_eq!(next(&mut wire), ALL, "it is begun again at the other nodes");
+    assert_eq!(wire.text(), ALL, "it is begun again at the other nodes");
     let (mut writer, keys) = (sidecar.wire(), cluster.key_of_each());
     for key in &keys {
         assert_eq!(wire.ask(&format!("SET {key} mine")), "+OK\r\n");
         let other = format!("other:{{{key}}}");
         for key in [key, &other] {
             assert_eq!(writer.ask(&format!("SET {key} 1")), "+OK\r\n");
-            assert_eq!(next(&mut wire), of_key(key));
+            assert_eq!(wire.text(), of_key(key));
         }
         writer.ask(&format!("SET no:{{{key}}} 1"));
     }
@@ -131,17 +116,17 @@ fn what_is_said_of_the_next_request_holds_at_its_node() {
         assert_eq!(wire.ask("CLIENT GETNAME"), "_\r\n");
         assert_eq!(wire.ask(&format!("GET {key}")), "$1\r\n1\r\n");
         writer.ask(&format!("SET {key} 2"));
-        assert_eq!(next(&mut wire), of_key(key));
+        assert_eq!(wire.text(), of_key(key));
         // It is about one request.
         wire.ask(&format!("GET {key}"));
         writer.ask(&format!("SET {key} 3"));
         // Or a transaction.
         let pipeline = ["CLIENT CACHING YES", "MULTI", &format!("PTTL {key}"), &format!("GET {key}"), "EXEC"];
         wire.send(&pipeline.iter().flat_map(|request| line(request)).collect::<Vec<u8>>());
-        let told: Vec<String> = pipeline.iter().map(|_| next(&mut wire)).collect();
+        let told: Vec<String> = pipeline.iter().map(|_| wire.text()).collect();
         assert_eq!(told[4], "*2\r\n:-1\r\n$1\r\n3\r\n");
         writer.ask(&format!("SET {key} 4"));
-        assert_eq!(next(&mut wire), of_key(key));
+        assert_eq!(wire.text(), of_key(key));
         wire.ask("CLIENT CACHING YES");
         assert_eq!(wire.ask("PING"), "+PONG\r\n");
         assert_eq!(wire.ask(&format!("GET {key}")), "$1\r\n4\r\n");
@@ -151,7 +136,7 @@ fn what_is_said_of_the_next_request_holds_at_its_node() {
     // Where it cannot be said before each part, the client must forget what it reads.
     wire.ask("CLIENT CACHING YES");
     assert!(wire.ask(&format!("MGET {}", keys.join(" "))).starts_with("*3\r\n"));
-    assert_eq!(next(&mut wire), ALL);
+    assert_eq!(wire.text(), ALL);
     let mut wire = tracking(&sidecar, " OPTOUT");
     for key in &keys {
         assert_eq!(wire.ask("CLIENT CACHING NO"), "+OK\r\n");
@@ -159,7 +144,7 @@ fn what_is_said_of_the_next_request_holds_at_its_node() {
         writer.ask(&format!("SET {key} 1"));
         assert_eq!(wire.ask(&format!("GET {key}")), "$1\r\n1\r\n");
         writer.ask(&format!("SET {key} 2"));
-        assert_eq!(next(&mut wire), of_key(key));
+        assert_eq!(wire.text(), of_key(key));
     }
 }
 
@@ -180,18 +165,18 @@ fn another_client_is_told_in_either_protocol() {
         for key in cluster.key_of_each() {
             data.ask(&format!("GET {key}"));
             writer.ask(&format!("SET {key} 1"));
-            assert_eq!(next(&mut ear), if hello == "HELLO 2" { message(&key) } else { of_key(&key) });
+            assert_eq!(ear.text(), if hello == "HELLO 2" { message(&key) } else { of_key(&key) });
         }
         // The client that is named leaves.
         data.ask("HELLO 3");
-        let told = next(&mut ear);
+        let told = ear.text();
         assert!(told.ends_with("invalidate\r\n$-1\r\n") || told == ALL, "what it read before: {told}");
         let key = cluster.key_of_each().remove(1);
         data.ask(&format!("GET {key}"));
         drop(ear);
         until("it is gone", || !writer.ask(&format!("CLIENT LIST ID {id}")).contains("id="));
         writer.ask(&format!("SET {key} 2"));
-        assert_eq!(next(&mut data), format!(">2\r\n$21\r\ntracking-redir-broken\r\n:{id}\r\n"));
+        assert_eq!(data.text(), format!(">2\r\n$21\r\ntracking-redir-broken\r\n:{id}\r\n"));
     }
 }
 
@@ -233,14 +218,14 @@ fn a_key_whose_slot_moves_is_still_heard_of() {
         let key = if to == masters[0] { "key:0".to_owned() } else { key };
         let slot = slot_of(&key);
         writer.ask(&format!("SET {key} 1"));
-        assert_eq!(reply(&mut wire, &format!("GET {key}")), "$1\r\n1\r\n");
+        assert_eq!(wire.ask_past_pushes(&format!("GET {key}")), "$1\r\n1\r\n");
         let moved = cluster.begin_move(slot, to);
         assert!(cluster.carry(moved, &[&key]));
         hears_of(&mut wire, &key);
         // It is read where it is already.
-        assert_eq!(reply(&mut wire, &format!("GET {key}")), "$1\r\n1\r\n");
+        assert_eq!(wire.ask_past_pushes(&format!("GET {key}")), "$1\r\n1\r\n");
         cluster.finish_move(moved);
-        assert_eq!(reply(&mut wire, &format!("GET {key}")), "$1\r\n1\r\n");
+        assert_eq!(wire.ask_past_pushes(&format!("GET {key}")), "$1\r\n1\r\n");
         assert_eq!(Wire::tcp(to).ask(&format!("SET {key} 2")), "+OK\r\n");
         hears_of(&mut wire, &key);
         hears_of(&mut broad, &key);
@@ -260,8 +245,8 @@ fn when_a_master_is_replaced_everything_is_forgotten() {
         for master in cluster.masters() {
             let key = cluster.key_of(master);
             sidecar.wire().ask(&format!("SET {key} 1"));
-            assert_eq!(reply(&mut wire, &format!("GET {key}")), "$1\r\n1\r\n");
-            reply(&mut data, &format!("GET {key}"));
+            assert_eq!(wire.ask_past_pushes(&format!("GET {key}")), "$1\r\n1\r\n");
+            data.ask_past_pushes(&format!("GET {key}"));
             if is_killed {
                 cluster.kill(master);
                 cluster.replaced(&key);
@@ -269,17 +254,18 @@ fn when_a_master_is_replaced_everything_is_forgotten() {
                 cluster.fail_over(master);
             }
             // Without having asked for anything.
-            while next(&mut wire) != ALL {}
-            while next(&mut broad) != ALL {}
-            while !next(&mut ear).ends_with("invalidate\r\n$-1\r\n") {}
+            while wire.text() != ALL {}
+            while broad.text() != ALL {}
+            while !ear.text().ends_with("invalidate\r\n$-1\r\n") {}
             for key in cluster.key_of_each() {
-                let told = || [reply(&mut wire, &format!("GET {key}")), reply(&mut data, &format!("GET {key}"))];
+                let told =
+                    || [wire.ask_past_pushes(&format!("GET {key}")), data.ask_past_pushes(&format!("GET {key}"))];
                 let mut told = told;
                 until("it is read again", || told().iter().all(|told| !told.starts_with('-')));
                 let owner = cluster.owner(slot_of(&key));
                 assert_eq!(Wire::tcp(owner).ask(&format!("SET {key} 2")), "+OK\r\n");
                 hears_of(&mut wire, &key);
-                while !next(&mut ear).ends_with(&format!("{key}\r\n")) {}
+                while !ear.text().ends_with(&format!("{key}\r\n")) {}
                 hears_of(&mut broad, &key);
             }
             if is_killed {
@@ -297,11 +283,11 @@ fn a_lost_connection_is_made_good() {
     let (mut wire, mut broad) = (tracking(&sidecar, ""), tracking(&sidecar, " BCAST PREFIX key:"));
     for master in cluster.masters() {
         let key = cluster.key_of(master);
-        assert_eq!(reply(&mut wire, &format!("GET {key}")), "_\r\n");
+        assert_eq!(wire.ask_past_pushes(&format!("GET {key}")), "_\r\n");
         assert!(Wire::tcp(master).ask("CLIENT KILL TYPE normal").starts_with(':'));
-        assert_eq!(next(&mut wire), ALL);
-        assert_eq!(next(&mut broad), ALL);
-        reply(&mut wire, &format!("GET {key}"));
+        assert_eq!(wire.text(), ALL);
+        assert_eq!(broad.text(), ALL);
+        wire.ask_past_pushes(&format!("GET {key}"));
         until("it listens there again", || {
             let list = Wire::tcp(master).ask("CLIENT LIST");
             list.lines().filter(|line| line.contains("flags=tB")).count() == 1

@@ -178,10 +178,26 @@ impl Wire {
         std::mem::take(&mut self.buffer)
     }
 
+    /// The next frame, as text.
+    pub fn text(&mut self) -> String {
+        String::from_utf8_lossy(&self.frame()).into_owned()
+    }
+
     /// One request of words, its reply as text.
     pub fn ask(&mut self, text: &str) -> String {
         self.send(&line(text));
-        String::from_utf8_lossy(&self.frame()).into_owned()
+        self.text()
+    }
+
+    /// The same, whatever is pushed before it.
+    pub fn ask_past_pushes(&mut self, text: &str) -> String {
+        self.send(&line(text));
+        loop {
+            let told = self.text();
+            if !told.starts_with('>') {
+                return told;
+            }
+        }
     }
 
     /// The same for a client that may monitor: what it is shown meanwhile is left out.

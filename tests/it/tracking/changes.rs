@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::place::{Place, is_silent, next, of_key, told, tracking};
+use super::place::{Place, is_silent, of_key, told, tracking};
 use crate::support::admin::metric;
 use crate::support::clusters::Cluster;
 use crate::support::until;
@@ -23,19 +23,19 @@ fn a_change_by_sql_is_told_once_and_what_is_read_then_is_new() {
         }
         place.postgres.sql(&format!("UPDATE strings SET v = '{round}' WHERE id = '1'"));
         for wire in [&mut reader, &mut other, &mut hears] {
-            assert_eq!(next(wire), of_key("s:1"));
+            assert_eq!(wire.text(), of_key("s:1"));
         }
         // Whoever is told reads what it was told of.
         let new = round.to_string();
         assert_eq!(reader.ask("GET s:1"), format!("${}\r\n{new}\r\n", new.len()));
         place.postgres.sql(&format!("UPDATE hashes SET f = '{round}'"));
-        assert_eq!(next(&mut reader), of_key("h:1"));
-        assert_eq!(next(&mut other), of_key("h:1"));
+        assert_eq!(reader.text(), of_key("h:1"));
+        assert_eq!(other.text(), of_key("h:1"));
         // Nobody has read it since: it is told to one who hears of all.
         place.postgres.sql("INSERT INTO strings VALUES ('new', 'x', NULL)");
-        assert_eq!(next(&mut hears), of_key("s:new"));
+        assert_eq!(hears.text(), of_key("s:new"));
         place.postgres.sql("DELETE FROM strings WHERE id = 'new'");
-        assert_eq!(next(&mut hears), of_key("s:new"));
+        assert_eq!(hears.text(), of_key("s:new"));
     }
     for wire in [&mut reader, &mut other, &mut hears] {
         assert!(is_silent(wire), "each is told once");
@@ -71,13 +71,13 @@ fn let_go(place: &Place) {
     assert!(is_silent(&mut wire));
     for id in [1, 2, 100, 200] {
         place.postgres.sql(&format!("UPDATE strings SET v = 'new' WHERE id = '{id}'"));
-        assert_eq!(next(&mut wire), of_key(&format!("s:{id}")));
+        assert_eq!(wire.text(), of_key(&format!("s:{id}")));
         assert_eq!(wire.ask(&format!("GET s:{id}")), "$3\r\nnew\r\n");
     }
     // Nobody has read it.
     let mut hears = tracking(&sidecar, " BCAST PREFIX s:");
     place.postgres.sql("INSERT INTO strings VALUES ('nobody', 'x', NULL)");
-    assert_eq!(next(&mut hears), of_key("s:nobody"));
+    assert_eq!(hears.text(), of_key("s:nobody"));
 }
 
 #[test]
@@ -94,7 +94,7 @@ fn a_change_that_nobody_tells_is_found_when_the_key_is_loaded_again() {
         (2..=100).for_each(|id| _ = sidecar.wire().ask(&format!("STRLEN s:{id}")));
         sidecar.wire().ask("GET s:1") == "$3\r\nnew\r\n"
     });
-    assert_eq!(next(&mut wire), of_key("s:1"));
+    assert_eq!(wire.text(), of_key("s:1"));
 }
 
 #[test]
@@ -108,18 +108,18 @@ fn a_key_that_ends_is_told_when_it_does_also_out_of_memory() {
         assert_eq!(wire.ask("GET brief:1"), "$3\r\none\r\n");
         assert_eq!(hears.ask("GET brief:1"), "$3\r\none\r\n");
         (2..=100).for_each(|id| _ = sidecar.wire().ask(&format!("STRLEN s:{id}")));
-        assert_eq!((next(&mut wire), next(&mut hears)), (of_key("brief:1"), of_key("brief:1")));
+        assert_eq!((wire.text(), hears.text()), (of_key("brief:1"), of_key("brief:1")));
         assert!(begun.elapsed() > Duration::from_millis(500), "not before: {:?}", begun.elapsed());
     }
     // By its row, which somebody else gives another end.
     let mut all = tracking(&sidecar, " BCAST PREFIX s:ends");
     place.postgres.sql("INSERT INTO strings VALUES ('ends', 'v', now() + interval '1 hour')");
-    assert_eq!(next(&mut all), of_key("s:ends"));
+    assert_eq!(all.text(), of_key("s:ends"));
     assert_eq!(wire.ask("GET s:ends"), "$1\r\nv\r\n");
     place.postgres.sql("UPDATE strings SET ends = now() + interval '600 milliseconds' WHERE id = 'ends'");
-    assert_eq!(next(&mut wire), of_key("s:ends"));
+    assert_eq!(wire.text(), of_key("s:ends"));
     assert_eq!(wire.ask("GET s:ends"), "$1\r\nv\r\n");
-    assert_eq!(next(&mut wire), of_key("s:ends"));
+    assert_eq!(wire.text(), of_key("s:ends"));
     until("it has ended", || wire.ask("GET s:ends") == "_\r\n");
 }
 
@@ -133,12 +133,12 @@ fn definitions_are_kept_until_they_change() {
     assert_eq!(wire.ask("EXISTS item:c:def"), ":0\r\n");
     assert!(is_silent(&mut wire), "nothing has changed");
     place.postgres.sql("UPDATE items SET name = 'Pear' WHERE id = 'a'");
-    assert_eq!((next(&mut wire), next(&mut hears)), (of_key("item:a:def"), of_key("item:a:def")));
+    assert_eq!((wire.text(), hears.text()), (of_key("item:a:def"), of_key("item:a:def")));
     assert_eq!(wire.ask("HGET item:a:def name"), "$4\r\nPear\r\n");
     place.postgres.sql("INSERT INTO items VALUES ('c', 'Cheese')");
-    assert_eq!((next(&mut wire), next(&mut hears)), (of_key("item:c:def"), of_key("item:c:def")));
+    assert_eq!((wire.text(), hears.text()), (of_key("item:c:def"), of_key("item:c:def")));
     place.postgres.sql("DELETE FROM items WHERE id = 'b'");
-    assert_eq!((next(&mut wire), next(&mut hears)), (of_key("item:b:def"), of_key("item:b:def")));
+    assert_eq!((wire.text(), hears.text()), (of_key("item:b:def"), of_key("item:b:def")));
     // A reload that finds the same tells nobody.
     sidecar.wire().ask("HEARTHSIDE RELOAD");
     sidecar.wire().ask("HEARTHSIDE INVALIDATE item:*");
@@ -173,9 +173,9 @@ fn who_waits_for_the_upstream_is_told_at_once() {
     wire.send(&line("BLPOP list 0"));
     until("it waits", || writer.ask("INFO clients").contains("blocked_clients:1"));
     assert_eq!(writer.ask("SET s:1 b"), "+OK\r\n");
-    assert_eq!(next(&mut wire), of_key("s:1"));
+    assert_eq!(wire.text(), of_key("s:1"));
     writer.ask("RPUSH list x");
-    assert_eq!(next(&mut wire), "*2\r\n$4\r\nlist\r\n$1\r\nx\r\n");
+    assert_eq!(wire.text(), "*2\r\n$4\r\nlist\r\n$1\r\nx\r\n");
     assert_eq!(wire.ask("GET s:1"), "$1\r\nb\r\n");
 }
 
@@ -191,9 +191,9 @@ fn a_value_that_has_changed_before_its_reply_is_written_is_not_kept() {
     until("it waits", || writer.ask("INFO clients").contains("blocked_clients:1"));
     assert_eq!(writer.ask("SET s:1 b"), "+OK\r\n");
     writer.ask("RPUSH list x");
-    assert_eq!(next(&mut wire), "*2\r\n$4\r\nlist\r\n$1\r\nx\r\n");
-    assert_eq!(next(&mut wire), "$1\r\na\r\n", "what it was when it was asked for");
-    assert_eq!(next(&mut wire), of_key("s:1"));
+    assert_eq!(wire.text(), "*2\r\n$4\r\nlist\r\n$1\r\nx\r\n");
+    assert_eq!(wire.text(), "$1\r\na\r\n", "what it was when it was asked for");
+    assert_eq!(wire.text(), of_key("s:1"));
     assert_eq!(wire.ask("GET s:1"), "$1\r\nb\r\n");
 }
 
@@ -212,7 +212,7 @@ fn behind_a_cluster_owned_keys_are_tracked_like_those_of_its_nodes() {
         assert_eq!(writer.ask(&format!("SET s:1 {round}")), "+OK\r\n");
         assert_eq!(told(&mut wire), [of_key("s:1")]);
         place.postgres.sql(&format!("UPDATE strings SET v = 'sql{round}' WHERE id = '2'"));
-        assert_eq!(next(&mut wire), of_key("s:2"));
+        assert_eq!(wire.text(), of_key("s:2"));
     }
     let (mut opted, mut ear) = (tracking(&sidecar, " OPTIN"), sidecar.wire());
     for request in ["GET s:1", "CLIENT CACHING YES", "GET s:2", "GET s:1"] {
@@ -239,5 +239,5 @@ fn behind_a_cluster_owned_keys_are_tracked_like_those_of_its_nodes() {
     assert_eq!(elsewhere.ask(&format!("CLIENT TRACKING ON REDIRECT {id}")), "+OK\r\n");
     elsewhere.ask("GET s:1");
     writer.ask("SET s:1 elsewhere");
-    assert!(next(&mut ear).ends_with("$3\r\ns:1\r\n"));
+    assert!(ear.text().ends_with("$3\r\ns:1\r\n"));
 }

@@ -98,16 +98,12 @@ pub(super) fn of_key(key: &str) -> String {
     format!(">2\r\n$10\r\ninvalidate\r\n*1\r\n${}\r\n{key}\r\n", key.len())
 }
 
-pub(super) fn next(wire: &mut Wire) -> String {
-    String::from_utf8_lossy(&wire.frame()).into_owned()
-}
-
 /// What a client has been told until now.
 pub(super) fn told(wire: &mut Wire) -> Vec<String> {
     wire.send(&line("PING told"));
     let mut all = Vec::new();
     loop {
-        let frame = next(wire);
+        let frame = wire.text();
         if frame == "$4\r\ntold\r\n" {
             return all;
         }

@@ -1,27 +1,16 @@
 //! What concerns many keys at once: gaps, reloads, modes, orders of operators.
 
-use super::place::{ALL, CONFIG, Place, is_silent, next, of_key, told, tracking};
+use super::place::{ALL, CONFIG, Place, is_silent, of_key, told, tracking};
 use crate::operations::reload::reload;
 use crate::support::proxy::Proxy;
 use crate::support::sidecar::Sidecar;
 use crate::support::until;
 use crate::support::warnings;
-use crate::support::wire::{Wire, line};
-
-/// The reply to a request, whatever is pushed before it.
-fn reply(wire: &mut Wire, request: &str) -> String {
-    wire.send(&line(request));
-    loop {
-        let told = next(wire);
-        if !told.starts_with('>') {
-            return told;
-        }
-    }
-}
+use crate::support::wire::Wire;
 
 /// Waits for a message about all keys; others may come before.
 fn hears_all(wire: &mut Wire) {
-    while next(wire) != ALL {}
+    while wire.text() != ALL {}
 }
 
 #[test]
@@ -45,10 +34,10 @@ fn after_a_gap_everything_is_forgotten() {
     feed.refuse_new(false);
     hears_all(&mut wire);
     hears_all(&mut hears);
-    assert!(next(&mut ear).ends_with("__redis__:invalidate\r\n$-1\r\n"));
+    assert!(ear.text().ends_with("__redis__:invalidate\r\n$-1\r\n"));
     assert_eq!(wire.ask("GET s:1"), "$1\r\nb\r\n");
     place.postgres.sql("UPDATE strings SET v = 'c'");
-    assert_eq!(next(&mut wire), of_key("s:1"));
+    assert_eq!(wire.text(), of_key("s:1"));
 }
 
 #[test]
@@ -67,8 +56,8 @@ fn in_a_long_gap_nothing_is_kept_for_longer_than_it_would_be_served() {
     for value in ["b", "c", "d"] {
         place.postgres.sql(&format!("UPDATE strings SET v = '{value}'"));
         // No notice comes: that it may not be kept any more does.
-        until("the new value", || reply(&mut wire, "GET s:1") == format!("$1\r\n{value}\r\n"));
-        assert_eq!(next(&mut wire), of_key("s:1"));
+        until("the new value", || wire.ask_past_pushes("GET s:1") == format!("$1\r\n{value}\r\n"));
+        assert_eq!(wire.text(), of_key("s:1"));
     }
     feed.refuse_new(false);
     hears_all(&mut wire);
@@ -91,11 +80,11 @@ fn each_mapping_falls_silent_by_itself() {
     feed.cut();
     hears_all(&mut wire);
     // What is served for longer may be kept for longer, and not for ever.
-    assert_eq!(reply(&mut wire, "HGET h:1 f"), "$1\r\na\r\n");
+    assert_eq!(wire.ask_past_pushes("HGET h:1 f"), "$1\r\na\r\n");
     place.postgres.sql("UPDATE hashes SET f = 'b'");
-    assert_eq!(reply(&mut wire, "HGET h:1 f"), "$1\r\na\r\n", "nobody has told of it");
+    assert_eq!(wire.ask_past_pushes("HGET h:1 f"), "$1\r\na\r\n", "nobody has told of it");
     hears_all(&mut wire);
-    assert_eq!(reply(&mut wire, "HGET h:1 f"), "$1\r\nb\r\n");
+    assert_eq!(wire.ask_past_pushes("HGET h:1 f"), "$1\r\nb\r\n");
     feed.refuse_new(false);
     hears_all(&mut wire);
 }
@@ -116,11 +105,11 @@ fn a_reload_and_another_mode_make_clients_forget() {
     let mut wire = keeping(&sidecar);
     let other = CONFIG.replace("ttl = \"700ms\"", "ttl = \"900ms\"");
     reload(&sidecar, &other);
-    assert_eq!(next(&mut wire), ALL);
-    assert_eq!(reply(&mut wire, "GET s:1"), "$1\r\na\r\n");
+    assert_eq!(wire.text(), ALL);
+    assert_eq!(wire.ask_past_pushes("GET s:1"), "$1\r\na\r\n");
     assert_eq!(told(&mut wire), Vec::<String>::new(), "once");
     place.postgres.sql("UPDATE strings SET v = 'b'");
-    assert_eq!(next(&mut wire), of_key("s:1"), "whatever serves it now tells of it");
+    assert_eq!(wire.text(), of_key("s:1"), "whatever serves it now tells of it");
     wire.ask("GET s:1");
     // A reload of nothing tells nobody.
     reload(&sidecar, &format!("{other}\n# the same\n"));
@@ -136,12 +125,12 @@ fn a_reload_and_another_mode_make_clients_forget() {
         let answer = sidecar.wire().ask(&format!("HEARTHSIDE MODE s:{{id}} {mode}"));
         assert!(answer.starts_with('*'), "{answer}");
         hears_all(&mut wire);
-        while !next(&mut ear).ends_with("__redis__:invalidate\r\n$-1\r\n") {}
+        while !ear.text().ends_with("__redis__:invalidate\r\n$-1\r\n") {}
         wire.ask("GET s:1");
     }
     assert_eq!(told(&mut wire), Vec::<String>::new());
     place.postgres.sql("UPDATE strings SET v = 'c'");
-    assert_eq!(next(&mut wire), of_key("s:1"));
+    assert_eq!(wire.text(), of_key("s:1"));
 }
 
 #[test]
@@ -165,13 +154,13 @@ fn operators_and_changes_of_whole_tables_concern_the_keys_of_their_mapping() {
     assert_eq!(told(&mut hears), Vec::<String>::new());
     keep(&mut wire);
     place.postgres.sql("TRUNCATE strings");
-    let mut both = [next(&mut wire), next(&mut wire)];
+    let mut both = [wire.text(), wire.text()];
     both.sort();
     assert_eq!(both, [of_key("s:1"), of_key("s:2")]);
-    assert_eq!(next(&mut hears), ALL, "nobody knows which keys there were");
+    assert_eq!(hears.text(), ALL, "nobody knows which keys there were");
     assert_eq!(wire.ask("GET s:1"), "_\r\n");
     assert!(is_silent(&mut wire), "the hash is as it was");
     place.postgres.sql("ALTER TABLE hashes ADD COLUMN k TEXT");
     // The emptied table may count as another one, too.
-    while next(&mut wire) != of_key("h:1") {}
+    while wire.text() != of_key("h:1") {}
 }
