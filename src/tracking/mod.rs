@@ -97,9 +97,7 @@ impl Tracking {
 
     /// A key has changed, by this client if that is known, and what it has become can be read.
     pub fn changed(&self, key: &[u8], by: Option<u64>) {
-        if !self.is_idle() {
-            self.tell_changed(key, &self.take(key), by);
-        }
+        self.tell_changed(key, &self.take(key), by);
     }
 
     /// Whoever has read a key that is about to change, where nobody is given any more what it held: one who reads what
@@ -110,7 +108,9 @@ impl Tracking {
 
     /// A key has changed, which these have read, and what it has become can be read.
     pub fn tell_changed(&self, key: &[u8], unheard: &Unheard, by: Option<u64>) {
-        self.tell(key, unheard.0.as_ref(), by);
+        if !self.is_idle() {
+            self.tell(key, unheard.0.as_ref(), by);
+        }
     }
 
     /// These may have read something else than a key holds.
