@@ -55,25 +55,22 @@ impl Request<'_> {
 /// The slot of a key, or of a sharded channel.
 #[must_use]
 pub fn slot_of(key: &[u8]) -> u16 {
-    crc16(hashed(key)) % SLOTS
+    let whole = by_eights(key);
+    let tag = if has_brace(whole) { tag(key) } else { None };
+    crc16(tag.map_or(whole, by_eights)) % SLOTS
 }
 
-/// The part of a key that decides its slot: what stands between its first `{` and the first `}` behind that, so that
-/// keys which share this part are in one slot. The whole key, if nothing stands there.
-fn hashed(key: &[u8]) -> &[u8] {
-    let (first, eights) = by_eights(key);
-    if !has_brace(first) && !eights.iter().any(|eight| has_brace(u64::from_be_bytes(*eight))) {
-        return key;
-    }
-    let tag = || {
-        let behind = &key[memchr::memchr(b'{', key)? + 1..];
-        behind.get(..memchr::memchr(b'}', behind)?).filter(|tag| !tag.is_empty())
-    };
-    tag().unwrap_or(key)
+/// What stands between the first `{` of a key and the first `}` behind that, if anything does. It decides the slot, so
+/// that keys which share it are in one.
+fn tag(key: &[u8]) -> Option<&[u8]> {
+    let behind = &key[memchr::memchr(b'{', key)? + 1..];
+    behind.get(..memchr::memchr(b'}', behind)?).filter(|tag| !tag.is_empty())
 }
 
-/// The bytes as eights, and what is left over in front of them, behind zeros.
-fn by_eights(bytes: &[u8]) -> (u64, &[[u8; 8]]) {
+/// Bytes as eights, behind what is left over in front of them, behind zeros.
+type Eights<'k> = (u64, &'k [[u8; 8]]);
+
+fn by_eights(bytes: &[u8]) -> Eights<'_> {
     let (front, eights) = bytes.as_rchunks::<8>();
     let first = match bytes.first_chunk::<8>() {
         Some(first) => (u64::from_be_bytes(*first) >> 8) >> (56 - 8 * front.len()),
@@ -82,25 +79,27 @@ fn by_eights(bytes: &[u8]) -> (u64, &[[u8; 8]]) {
     (first, eights)
 }
 
-/// True if one of eight bytes is `{`, by all of them at once: the first byte from the right that is zero becomes
+/// True if one of the bytes is `{`, by eight of them at once: the first byte from the right that is zero becomes
 /// negative when one is subtracted from each, and was not negative before.
 ///
 /// Source: Warren, Hacker's Delight, 2nd edition, section 6-1.
-const fn has_brace(eight: u64) -> bool {
+fn has_brace((first, eights): Eights<'_>) -> bool {
     const ONES: u64 = 0x0101_0101_0101_0101;
-    let zero_if_brace = eight ^ (b'{' as u64 * ONES);
-    zero_if_brace.wrapping_sub(ONES) & !zero_if_brace & (ONES << 7) != 0
+    let negative = |eight: u64| {
+        let zero_if_brace = eight ^ (u64::from(b'{') * ONES);
+        zero_if_brace.wrapping_sub(ONES) & !zero_if_brace & (ONES << 7)
+    };
+    eights.iter().fold(negative(first), |some, eight| some | negative(u64::from_be_bytes(*eight))) != 0
 }
 
 /// CRC-16/XMODEM, eight bytes at a time: what each of them does to the sum depends on how many come behind it. Zeros in
 /// front change nothing, because the sum begins as zero.
-fn crc16(bytes: &[u8]) -> u16 {
+fn crc16((first, eights): Eights<'_>) -> u16 {
     let with = |crc: u16, eight: u64| {
         let [a, b, c, d, e, f, g, h] = (eight ^ u64::from(crc) << 48).to_be_bytes();
         let of = |behind: usize, byte: u8| TABLES[behind][usize::from(byte)];
         of(7, a) ^ of(6, b) ^ of(5, c) ^ of(4, d) ^ of(3, e) ^ of(2, f) ^ of(1, g) ^ of(0, h)
     };
-    let (first, eights) = by_eights(bytes);
     eights.iter().fold(with(0, first), |crc, eight| with(crc, u64::from_be_bytes(*eight)))
 }
 
@@ -133,8 +132,12 @@ static TABLES: [[u16; 256]; 8] = {
 
 #[cfg(test)]
 mod tests {
-    use super::{Slots, crc16, slot_of};
+    use super::{Slots, by_eights, slot_of};
     use crate::command::{OwnedRequest, lookup};
+
+    fn crc16(bytes: &[u8]) -> u16 {
+        super::crc16(by_eights(bytes))
+    }
 
     fn by_bits(bytes: &[u8]) -> u16 {
         let shifted = |crc: u16| if crc & 0x8000 == 0 { crc << 1 } else { (crc << 1) ^ 0x1021 };

@@ -84,6 +84,10 @@ pub const NO_CLUSTER_HERE: &str = "ERR This instance has cluster support disable
 pub const PASSED_ON: &str = "TRYAGAIN hearthside: the keys of this long request have moved to another node of the \
     upstream's cluster; nothing was done, send it again";
 
+/// Nodes have sent a command to each other for `upstream.queue_timeout`, and none has carried it out.
+pub const UNSETTLED: &str = "TRYAGAIN hearthside: the nodes of the upstream's cluster do not agree which of them has \
+    the keys of the command (see CLUSTER NODES of each); nothing was done, send it again";
+
 /// SYNC, PSYNC and REPLCONF behind a cluster.
 pub const NO_REPLICA_OF_ALL: &str = "ERR hearthside: the upstream is a cluster, and no replica follows all of its \
     nodes: connect to each node itself";

@@ -12,6 +12,7 @@ use super::pinned::Pinned;
 use super::pipeline::account::Account;
 use super::pipeline::batch::{Batch, To};
 use super::{ConnectError, Group, Upstream};
+use crate::errors::upstream::UNSETTLED;
 use crate::resp::encode;
 
 /// A request that goes on after so long has been waiting in between, and is not sent to and fro.
@@ -113,7 +114,8 @@ impl Upstream {
         account: &Rc<Account>,
     ) -> Result<Pinned, String> {
         if !trail.goes_on(self.endpoint.settings.queue_timeout) {
-            return Err(onward.instead);
+            let is_by_node = onward.redirect.is_by_node(&self.endpoint, trail.to.slot());
+            return Err(if is_by_node { UNSETTLED.to_owned() } else { onward.instead });
         }
         let text = |error: ConnectError| error.to_string();
         match &onward.redirect {

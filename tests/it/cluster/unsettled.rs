@@ -50,8 +50,15 @@ fn nodes_that_name_each_other_are_not_asked_without_a_pause() {
     order(masters[0], &format!("CLUSTER SETSLOT {} MIGRATING {other}", slot_of(&key)));
     Wire::tcp(masters[0]).ask(&format!("DEL {key}"));
     order(masters[0], &format!("CLUSTER SETSLOT {} NODE {other}", slot_of(&key)));
-    assert!(wire.ask(&format!("GET {key}")).starts_with("-MOVED"));
-    assert!(wire.ask(&format!("BLPOP {key} 1")).starts_with("-MOVED"));
+    let told = "-TRYAGAIN hearthside: the nodes of the upstream's cluster do not agree";
+    for command in [format!("GET {key}"), format!("BLPOP {key} 1"), format!("EVAL return{{}} 1 {key}")] {
+        let answer = wire.ask(&command);
+        assert!(answer.starts_with(told), "{command}: {answer}");
+    }
+    wire.send(format!("MULTI\r\nGET {key}\r\nEXEC\r\n").as_bytes());
+    let queued: Vec<_> = (0..3).map(|_| String::from_utf8_lossy(&wire.frame()).into_owned()).collect();
+    assert!(queued.iter().all(|reply| !reply.contains("MOVED")), "{queued:?}");
+    assert!(queued[2].starts_with("-EXECABORT") || queued[2].starts_with("-TRYAGAIN"), "{queued:?}");
     let asked: u32 = masters.iter().map(|port| refused(*port, "MOVED")).sum();
     assert!(asked < 200, "{asked} questions");
 }

@@ -4,7 +4,12 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+
+use super::known_node;
 use crate::errors::as_redis::READ_ONLY;
+use crate::errors::upstream::UNSETTLED;
+use crate::upstream::endpoint::Endpoint;
 use crate::upstream::endpoint::target::Host;
 
 /// The pause before a request is sent again to a cluster that is changing.
@@ -61,6 +66,22 @@ impl Redirect {
             _ => true,
         }
     }
+
+    /// True where it sends a request for a key of the slot `asked` to a node of this cluster: a script that gives such
+    /// an error names another slot, or a host of which no node knows.
+    pub(crate) fn is_by_node(&self, upstream: &Endpoint, asked: Option<u16>) -> bool {
+        let (Self::Moved(_, node) | Self::Ask(_, node)) = self else { return false };
+        self.may_concern(asked) && known_node(upstream, node).is_some()
+    }
+}
+
+/// The same replies for a client that knows of no cluster, where a node sends a request elsewhere and it has been to
+/// and fro for too long. A transaction that is sent elsewhere is answered by replies of one line each.
+pub(crate) fn told_plainly(replies: &[u8]) -> Bytes {
+    let is_redirection = |line: &[u8]| line.starts_with(b"-MOVED ") || line.starts_with(b"-ASK ");
+    let ours = format!("-{UNSETTLED}\r\n");
+    let lines = replies.split_inclusive(|byte| *byte == b'\n');
+    lines.map(|line| if is_redirection(line) { ours.as_bytes() } else { line }).collect::<Vec<_>>().concat().into()
 }
 
 /// What servers say word for word.
@@ -80,7 +101,7 @@ fn host(text: &str, asked: &Host) -> Option<Host> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Host, Redirect};
+    use super::{Host, Redirect, UNSETTLED, told_plainly};
 
     #[test]
     fn redirections_are_read() {
@@ -105,5 +126,12 @@ mod tests {
         ] {
             assert_eq!(Redirect::read(reply.as_bytes(), &asked), expected, "{reply}");
         }
+    }
+
+    #[test]
+    fn a_redirection_that_leads_nowhere_is_told_in_words_for_plain_clients() {
+        let replies = b"+OK\r\n-MOVED 1 a:1\r\n+QUEUED\r\n-ASK 1 a:1\r\n-EXECABORT -MOVED of it\r\n";
+        let told = format!("+OK\r\n-{UNSETTLED}\r\n+QUEUED\r\n-{UNSETTLED}\r\n-EXECABORT -MOVED of it\r\n");
+        assert_eq!(told_plainly(replies), told);
     }
 }

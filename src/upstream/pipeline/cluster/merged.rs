@@ -17,7 +17,7 @@ use super::{ClusterLane, Unheard};
 use crate::resp::encode;
 use crate::telemetry::traces::CommandTrace;
 use crate::upstream::endpoint::Endpoint;
-use crate::upstream::endpoint::cluster::redirect::{PAUSE, Redirect};
+use crate::upstream::endpoint::cluster::redirect::{self, PAUSE, Redirect};
 use crate::upstream::endpoint::cluster::{has_moved, known_node};
 use crate::upstream::pipeline::account::Account;
 use crate::upstream::pipeline::batch::{Asked, Batch, Expect, To};
@@ -202,7 +202,7 @@ impl Merged {
             if matches!(come, Poll::Ready(Err(_))) && part.is_of_replica() && !self.replies.is_passed {
                 // It was lost in the middle of a reply.
                 self.replies.begin_again();
-                self.follow(at, Redirect::Primary);
+                self.follow(at, &Redirect::Primary);
                 continue;
             }
             if let Some(push) = ready!(come)? {
@@ -234,10 +234,10 @@ impl Merged {
             Look::Ended(length) => (part.take(length), true),
             Look::GaveLast(bytes) => (bytes, true),
             Look::Redirected(redirect, instead) => {
-                if self.follow(at, redirect) {
+                if self.follow(at, &redirect) {
                     return Ok(None);
                 }
-                (instead, true)
+                (self.leads_nowhere(at, &redirect, instead), true)
             }
         };
         if is_last {
@@ -274,8 +274,17 @@ impl Merged {
         Poll::Ready(())
     }
 
+    /// The `replies` of a node that sends the front request elsewhere, when it cannot go there any more.
+    fn leads_nowhere(&self, at: usize, redirect: &Redirect, replies: Bytes) -> Bytes {
+        let asked = self.parts.get(at).and_then(Part::front).and_then(|asked| asked.to.slot());
+        if self.lane.is_of_cluster() && redirect.is_by_node(&self.lane.servers.upstream, asked) {
+            return redirect::told_plainly(&replies);
+        }
+        replies
+    }
+
     /// Goes where the `redirect` leads; false if that has taken too long.
-    fn follow(&mut self, at: usize, redirect: Redirect) -> bool {
+    fn follow(&mut self, at: usize, redirect: &Redirect) -> bool {
         let (upstream, Some(part)) = (self.lane.servers.upstream.clone(), self.parts.get(at)) else { return false };
         let again = self.again.get_or_insert_default();
         let server = again.part.as_ref().unwrap_or(part).server.clone();
@@ -286,7 +295,7 @@ impl Merged {
             Redirect::TryAgain | Redirect::Down | Redirect::Demoted => self.since.elapsed() >= patience,
             _ => again.since.elapsed() >= patience,
         };
-        if is_late || redirect != Redirect::Primary && !self.lane.is_of_cluster() || !redirect.may_concern(to.slot()) {
+        if is_late || *redirect != Redirect::Primary && !self.lane.is_of_cluster() || !redirect.may_concern(to.slot()) {
             return false;
         }
         self.replies.begin();
@@ -303,10 +312,10 @@ impl Merged {
             Redirect::Moved(slot, node) => {
                 again.moves += 1;
                 // Two nodes that name each other do not agree yet.
-                let owner = if again.moves > 1 { None } else { has_moved(&upstream, slot, &node) };
+                let owner = if again.moves > 1 { None } else { has_moved(&upstream, *slot, node) };
                 self.send_or_wait(at, owner, false);
             }
-            Redirect::Ask(_, node) => self.send_or_wait(at, known_node(&upstream, &node), true),
+            Redirect::Ask(_, node) => self.send_or_wait(at, known_node(&upstream, node), true),
             Redirect::TryAgain | Redirect::Down | Redirect::Demoted => self.send_or_wait(at, None, false),
         }
         true
