@@ -210,7 +210,7 @@ pub async fn check(config: &Config, mappings: &Mappings, asks: Asks, faults: &mu
     found.tell(faults);
     // Somebody checks it, and nothing is wrong.
     if asks != Asks::Store && faults.is_empty() {
-        advise(mappings, faults);
+        advise(settings, mappings, faults);
     }
 }
 

@@ -132,11 +132,14 @@ impl Sidecar {
                 return Some(Left::Unsettled);
             }
         }
+        if has_ended && brought.is_err() && mirrored.iter().any(|id| before.setting(*id).mode == Mode::Fallback) {
+            return Some(Left::Going);
+        }
+        // From now on the mappings have the other mode.
         let has_lost = self.owned.cache.take_lost_written(&mirrored);
         let is_written = unmirrored.iter().any(|id| list[id.index()].config.is_written());
         match brought {
             _ if !has_ended => Some(Left::Unfinished),
-            Err(_) if mirrored.iter().any(|id| before.setting(*id).mode == Mode::Fallback) => Some(Left::Going),
             Ok(Ok(_)) if has_lost => Some(Left::Unbrought),
             Ok(Ok(_)) if is_written => Some(Left::Unmirrored),
             Ok(Ok(_)) => (!unmirrored.is_empty()).then_some(Left::Old),
@@ -168,7 +171,8 @@ impl Sidecar {
         // In the mode fallback a copy at the upstream would come back when the store's key ends.
         let falls_back = |id: &MappingId| modes.setting(*id).mode == Mode::Fallback;
         let mirrored: Vec<MappingId> = self.owned.mirrored().filter(|id| !falls_back(id)).collect();
-        if mirrored.is_empty() || self.owned.cache.count_written() == 0 {
+        let waiting = self.owned.cache.count_written();
+        if mirrored.is_empty() || waiting == 0 {
             return;
         }
         if modes.is_partial() {

@@ -95,13 +95,13 @@ impl Cache {
 
     /// What was noted of another cache, which nobody asks any more, is noted here.
     pub(super) fn inherit_written(&self, old: &Self) {
-        old.take_written(usize::MAX, |_| true).iter().for_each(|key| self.memory.written().note(key));
+        self.memory.written().inherit(old.memory.written());
     }
 
     /// How many keys wait for that.
     #[must_use]
     pub fn count_written(&self) -> usize {
-        self.memory.written().len()
+        self.memory.written().count(Tick::now())
     }
 
     /// Forgets what was in memory, or is being loaded, of a mapping whose keys may be changed by others meanwhile.

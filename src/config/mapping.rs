@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{Mode, Rate};
 
@@ -212,6 +212,8 @@ pub struct MappingConfig {
     #[serde(default)]
     pub deferred: Vec<String>,
     /// Hashes and strings of a table: the timestamp column that says when the key expires; it is none of its fields.
+    /// Written empty, none on purpose.
+    #[serde(default, deserialize_with = "unless_empty")]
     pub expires_column: Option<String>,
     /// Lists: adds one element (RPUSH). The parameter after the placeholders is the element.
     pub push: Option<String>,
@@ -237,4 +239,8 @@ pub struct MappingConfig {
 /// All keys.
 const fn every() -> u8 {
     100
+}
+
+fn unless_empty<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    Ok(Option::<String>::deserialize(deserializer)?.filter(|text| !text.is_empty()))
 }

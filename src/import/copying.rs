@@ -52,7 +52,7 @@ impl Import<'_> {
                 Theirs::Has(record) => foreign.extend(self.ending(key, record).map(|record| (key.clone(), record))),
                 Theirs::Nothing => self.report.vanished += 1,
                 Theirs::OtherType => self.report.refused.add(key, OTHER_TYPE),
-                Theirs::Elsewhere => self.has_moved = true,
+                Theirs::Elsewhere => self.has_missed = true,
             }
         }
         if self.wishes.is_dry {
@@ -69,7 +69,12 @@ impl Import<'_> {
                     self.unsettled.push(Unsettled::copied(key, inserted, asked));
                 }
                 Adopted::There => self.report.there += 1,
-                Adopted::Refused(error) => self.report.refused.add(&key, &error.to_string()),
+                Adopted::Refused(error) => {
+                    self.report.refused.add(&key, &error.to_string());
+                    if error.is_of_the_moment() {
+                        self.try_again();
+                    }
+                }
             }
         }
         Ok(())

@@ -36,6 +36,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// The pause before it tries again.
 const PAUSE: Duration = Duration::from_millis(500);
 
+/// So many times all keys are listed, where that is for keys that may be refused or vanish again and again.
+const PASSES: u32 = 4;
+
 /// What comes back with the notices of what it writes.
 const ORIGIN: &str = "import";
 
@@ -63,6 +66,12 @@ pub enum Trouble {
     /// The store does not take it.
     #[error("{0}")]
     Store(#[from] StoreError),
+    /// Keys are on their way between servers of the upstream, and do not arrive.
+    #[error(
+        "the upstream: some keys belong to slots that move from node to node and do not arrive; end the moves \
+         (redis-cli --cluster check, --cluster fix)"
+    )]
+    Restless,
 }
 
 impl Trouble {
@@ -70,7 +79,7 @@ impl Trouble {
     const fn is_passing(&self) -> bool {
         match self {
             Self::Upstream(NotTold::Forbidden(_)) => false,
-            Self::Upstream(NotTold::Silent(_)) => true,
+            Self::Upstream(NotTold::Silent(_)) | Self::Restless => true,
             Self::Store(error) => error.is_of_the_moment() || error.may_have_changed(),
         }
     }
@@ -103,8 +112,8 @@ struct Import<'i> {
     unsettled: Vec<Unsettled>,
     /// The processes that the keys are read from. One that has begun since may have lost what it had.
     runs: HashSet<String>,
-    /// Keys that were not where they were listed: all are listed once more.
-    has_moved: bool,
+    /// Keys were not where they were listed, or may be there by now: all are listed once more.
+    has_missed: bool,
     /// When the rate lets the next batch begin.
     next: Instant,
     /// So many passes have begun, and so many keys had been copied when the last one did.
@@ -150,7 +159,7 @@ pub async fn import(ends: Ends<'_>, wishes: Wishes, stop: CancellationToken) -> 
         report: Report::new(wishes),
         unsettled: Vec::new(),
         runs: HashSet::new(),
-        has_moved: false,
+        has_missed: false,
         next: now,
         passes: 0,
         copied_before: 0,
@@ -170,18 +179,19 @@ impl Import<'_> {
         let (mut done, mut failing) = (0, None);
         loop {
             self.begin_pass();
-            match self.pass().await {
+            let trouble = match self.pass().await {
                 Ok(true) => return Ok(()),
-                Ok(false) => failing = None,
-                Err(trouble) => {
-                    let now = self.report.done();
-                    let since = *failing.filter(|_| now == done).get_or_insert_with(Instant::now);
-                    (done, failing) = (now, Some(since));
-                    if !trouble.is_passing() || since.elapsed() >= PATIENCE {
-                        return Err(trouble);
-                    }
-                    tracing::info!(%trouble, "the import waits, and goes on where it was");
-                }
+                Ok(false) => Trouble::Restless,
+                Err(trouble) => trouble,
+            };
+            let now = self.report.done();
+            let since = *failing.filter(|_| now == done).get_or_insert_with(Instant::now);
+            (done, failing) = (now, Some(since));
+            if !trouble.is_passing() || since.elapsed() >= PATIENCE {
+                return Err(trouble);
+            }
+            if !matches!(trouble, Trouble::Restless) {
+                tracing::info!(%trouble, "the import waits, and goes on where it was");
             }
             tokio::select! {
                 () = self.stop.cancelled() => return Ok(()),
@@ -193,12 +203,17 @@ impl Import<'_> {
     /// What a pass meets again is counted again.
     fn begin_pass(&mut self) {
         self.passes += 1;
-        self.has_moved = false;
+        self.has_missed = false;
         self.copied_before = self.report.copied;
         self.report.begin_again();
         if self.wishes.compares_all {
             self.unsettled.retain(Unsettled::is_copied);
         }
+    }
+
+    /// A key may be copied when it is met once more: all are listed again, some times.
+    const fn try_again(&mut self) {
+        self.has_missed |= self.passes < PASSES;
     }
 
     fn mapping(&self) -> &Mapping {

@@ -169,6 +169,10 @@ impl Import<'_> {
         match self.ends.store.retract(self.ends.plan, &inserted, ORIGIN).await {
             Ok(taken) => {
                 let taken = taken.into_iter().filter(|taken| *taken).count() as u64;
+                // The application may have made them anew behind the look.
+                if taken > 0 {
+                    self.try_again();
+                }
                 self.report.copied -= taken;
                 self.report.vanished += taken;
                 // Somebody has written to the others, which are theirs now.

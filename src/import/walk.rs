@@ -26,7 +26,7 @@ impl Import<'_> {
             self.settle(server, !self.stop.is_cancelled()).await?;
         }
         let is_as_before = owners.layout == Owners::find(self.ends.topology, timeout).await?.layout;
-        Ok(self.stop.is_cancelled() || is_as_before && !self.has_moved && self.unsettled.is_empty())
+        Ok(self.stop.is_cancelled() || is_as_before && !self.has_missed && self.unsettled.is_empty())
     }
 
     async fn server(&mut self, server: &mut KeyServer) -> Result<(), Trouble> {

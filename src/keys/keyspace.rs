@@ -113,7 +113,9 @@ mod tests {
 
     /// Few literals, most of which begin or end like others, so that patterns share what a matcher keeps once.
     fn literal() -> impl Strategy<Value = &'static str> {
-        select(vec!["", "", "a", "ab", "ba", "b", "1", "-", "-1", "player", "play", "\u{e4}", "\u{e4}b", "\0"])
+        select(vec![
+            "", "", "a", "ab", "ba", "b", "1", "-", "-1", "1-a", "a-1", "player", "play", "\u{e4}", "\u{e4}b", "\0",
+        ])
     }
 
     /// A part between two colons; `@` stands for a placeholder's name.
@@ -143,6 +145,7 @@ mod tests {
             "7",
             "0",
             "-7",
+            "1-a",
             "007",
             "-0",
             "-",

@@ -57,9 +57,29 @@ impl Part {
             (None, _) => other.literal_matches(&self.prefix),
             (_, None) => self.literal_matches(&other.prefix),
             (Some(a), Some(b)) => {
-                edges_meet(&self.prefix, &other.prefix, a, b, |s, p| s.strip_prefix(p))
-                    && edges_meet(&self.suffix, &other.suffix, a, b, |s, p| s.strip_suffix(p))
+                let is_same_text = self.prefix == other.prefix && self.suffix == other.suffix;
+                let never = is_same_text && a.kind.excludes(b.kind);
+                !never && self.begins_as(other, a, b) && self.ends_as(other, a, b)
             }
+        }
+    }
+
+    /// True when both, with these placeholders, can begin a text: one prefix continues the other, and what follows the
+    /// shorter one could be the rest.
+    fn begins_as(&self, other: &Self, a: &Placeholder, b: &Placeholder) -> bool {
+        match (self.prefix.strip_prefix(&*other.prefix), other.prefix.strip_prefix(&*self.prefix)) {
+            (Some(rest), _) => b.could_hold_or_end(rest, other),
+            (_, Some(rest)) => a.could_hold_or_end(rest, self),
+            (None, None) => false,
+        }
+    }
+
+    /// The same of the end of a text.
+    fn ends_as(&self, other: &Self, a: &Placeholder, b: &Placeholder) -> bool {
+        match (self.suffix.strip_suffix(&*other.suffix), other.suffix.strip_suffix(&*self.suffix)) {
+            (Some(rest), _) => b.could_begin_or_hold(rest, other),
+            (_, Some(rest)) => a.could_begin_or_hold(rest, self),
+            (None, None) => false,
         }
     }
 
@@ -103,18 +123,12 @@ impl Placeholder {
         let is_in_suffix = |at: usize| part.suffix.starts_with(&piece[at..]) && self.could_hold(&piece[..at]);
         self.could_hold(piece) || (1..piece.len()).filter(|at| piece.is_char_boundary(*at)).any(is_in_suffix)
     }
-}
 
-/// True when two literals can stand at one edge: one continues the other, and the placeholder behind the shorter
-/// one could hold the rest.
-fn edges_meet<'t>(
-    x: &'t str,
-    y: &'t str,
-    a: &Placeholder,
-    b: &Placeholder,
-    cut: fn(&'t str, &'t str) -> Option<&'t str>,
-) -> bool {
-    cut(x, y).is_some_and(|rest| b.could_hold(rest)) || cut(y, x).is_some_and(|rest| a.could_hold(rest))
+    /// True when its text, with what stands before it in its part, could end with this piece.
+    fn could_begin_or_hold(&self, piece: &str, part: &Part) -> bool {
+        let is_in_prefix = |at: usize| part.prefix.ends_with(&piece[..at]) && self.could_hold(&piece[at..]);
+        self.could_hold(piece) || (1..piece.len()).filter(|at| piece.is_char_boundary(*at)).any(is_in_prefix)
+    }
 }
 
 #[cfg(test)]
@@ -139,7 +153,13 @@ mod tests {
             ("{x}", "{y}:z", false),
             ("{x}-s", "{y}-t", false),
             ("a", "a", true),
-            ("a:{x:uuid}", "a:{y:int}", true),
+            ("a:{x:uuid}", "a:{y:int}", false),
+            ("a:{x:uuid}-b", "a:{y:date}-b", false),
+            ("a:{x:uuid}", "a:{y}", true),
+            ("a:1{x:int}", "a:{y:date}", true),
+            ("{x:int}-c5", "1-c{y}", true),
+            ("{x}-c", "a-{y:int}-c", true),
+            ("{x:int}-c", "1-{y:int}", false),
             ("a:{x:uuid}", "a:all", false),
             ("a:{x:date}", "a:2026-02-29", false),
             ("a:{x:date}", "a:2026-02-28", true),

@@ -36,6 +36,11 @@ impl PlaceholderKind {
         matches!(self, Self::Int | Self::Uuid | Self::Date)
     }
 
+    /// True when no text is a value of both kinds.
+    pub(super) fn excludes(self, other: Self) -> bool {
+        self != other && self.has_one_spelling() && other.has_one_spelling()
+    }
+
     /// True when a key may have this text in the placeholder's place.
     pub(super) fn accepts(self, text: &[u8]) -> bool {
         match self {

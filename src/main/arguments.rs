@@ -153,7 +153,7 @@ pub struct Triggers {
 pub struct Import {
     /// The key pattern of the mapping, as the configuration has it
     pub mapping: String,
-    /// Only count what would be copied
+    /// Only count what would be copied, as far as the types of the columns tell: constraints and triggers are not asked
     #[arg(long)]
     pub dry_run: bool,
     /// Also compare the keys that both sides have already

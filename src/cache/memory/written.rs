@@ -43,34 +43,39 @@ struct Keys {
     stages: HashMap<Bytes, Stage>,
     /// Those that wait, the first one first.
     waiting: VecDeque<Bytes>,
-    /// Those that have arrived, and when.
+    /// Those that have arrived, and when; also some that were noted again since then.
     arrived: VecDeque<(Tick, Bytes)>,
+    /// How many of `stages` have arrived.
+    there: usize,
 }
 
 impl Keys {
     /// How many have not arrived.
     fn count(&self) -> usize {
-        self.stages.len() - self.arrived.len()
+        self.stages.len() - self.there
     }
 
-    /// A key that nobody has noted yet, or that has arrived, waits.
-    fn renote(&mut self, key: &Bytes) {
-        if let Some(Stage::Arrived(_)) = self.stages.get(key) {
-            self.arrived.retain(|(_, other)| other != key);
-        }
-        self.wait(key);
-    }
-
+    /// A key waits, whatever is known of it.
     fn wait(&mut self, key: &Bytes) {
-        self.stages.insert(key.clone(), Stage::Waits);
+        if let Some(Stage::Arrived(_)) = self.stages.insert(key.clone(), Stage::Waits) {
+            self.there -= 1;
+        }
         self.waiting.push_back(key.clone());
     }
 
-    /// Forgets what arrived long ago.
+    fn arrive(&mut self, key: &Bytes, now: Tick) {
+        self.stages.insert(key.clone(), Stage::Arrived(now));
+        self.arrived.push_back((now, key.clone()));
+        self.there += 1;
+    }
+
+    /// Forgets what arrived long ago, and was not noted again.
     fn tidy(&mut self, now: Tick) {
-        while self.arrived.front().is_some_and(|(at, _)| at.plus(RECENT) < now) {
-            let Some((_, key)) = self.arrived.pop_front() else { return };
-            self.stages.remove(&key);
+        while let Some((at, key)) = self.arrived.pop_front_if(|(at, _)| at.plus(RECENT) < now) {
+            if self.stages.get(&key) == Some(&Stage::Arrived(at)) {
+                self.stages.remove(&key);
+                self.there -= 1;
+            }
         }
     }
 }
@@ -115,7 +120,7 @@ impl WrittenKeys {
         match keys.stages.get(key) {
             Some(Stage::Waits | Stage::BroughtAndChanged) => {}
             Some(Stage::Brought) => _ = keys.stages.insert(key.clone(), Stage::BroughtAndChanged),
-            Some(Stage::Arrived(_)) | None if keys.count() < MOST => keys.renote(key),
+            Some(Stage::Arrived(_)) | None if keys.count() < MOST => keys.wait(key),
             Some(Stage::Arrived(_)) | None => _ = keys.lost.insert(mapping),
         }
     }
@@ -159,10 +164,7 @@ impl WrittenKeys {
         let mut keys = self.keys();
         keys.tidy(now);
         match keys.stages.get(key) {
-            Some(Stage::Brought) => {
-                keys.stages.insert(key.clone(), Stage::Arrived(now));
-                keys.arrived.push_back((now, key.clone()));
-            }
+            Some(Stage::Brought) => keys.arrive(key, now),
             Some(Stage::BroughtAndChanged) => keys.wait(key),
             _ => {}
         }
@@ -187,9 +189,22 @@ impl WrittenKeys {
         gone.len()
     }
 
-    /// How many have not arrived.
-    pub(crate) fn len(&self) -> usize {
-        self.keys().count()
+    /// How many have not arrived. What arrived long ago is forgotten.
+    pub(crate) fn count(&self, now: Tick) -> usize {
+        let mut keys = self.keys();
+        keys.tidy(now);
+        keys.count()
+    }
+
+    /// Notes what another list has noted, whose mappings may have other numbers. Nothing is noted there any more.
+    pub(crate) fn inherit(&self, old: &Self) {
+        old.take(usize::MAX, |_| true).iter().for_each(|key| self.note(key));
+        let (wanted, of_old) = (self.wanted.load(), old.wanted.load());
+        if let (Some(wanted), Some(of_old)) = (&*wanted, &*of_old) {
+            let lost = std::mem::take(&mut old.keys().lost);
+            let texts = lost.iter().map(|id| of_old.mappings.keyspace.pattern(*id).text());
+            self.keys().lost.extend(texts.filter_map(|text| wanted.mappings.keyspace.find(text)));
+        }
     }
 
     /// True if more keys of one of these mappings were written than are remembered; from now on that is forgotten.
@@ -222,6 +237,8 @@ mod tests {
     use crate::keys::{Keyspace, MappingId, Pattern};
     use crate::telemetry::clock::Tick;
 
+    const NOW: Tick = Tick::from_ms(1000);
+
     /// The keys of these patterns are noted, of which this is true.
     fn written(patterns: &[(&str, bool)]) -> WrittenKeys {
         let parsed = patterns.iter().map(|(text, _)| Pattern::parse(text).expect("a pattern"));
@@ -240,10 +257,10 @@ mod tests {
     fn a_key_is_noted_once_and_taken_by_those_who_mean_it() {
         let keys = written(&[("a:{x:int}", false), ("a:{x}", true), ("b:{x}", true), ("d:{x}", false)]);
         note(&keys, &["a:one", "b:1", "a:one", "c:1", "d:1", "a:two", "a:1"]);
-        assert_eq!(keys.len(), 3, "not those of a mapping that matches first");
+        assert_eq!(keys.count(NOW), 3, "not those of a mapping that matches first");
         let taken = keys.take(9, |key| key.starts_with(b"a"));
         assert_eq!(taken, ["a:one", "a:two"], "in the order in which they came");
-        assert_eq!(keys.len(), 3, "none has arrived");
+        assert_eq!(keys.count(NOW), 3, "none has arrived");
         keys.give_back(&taken);
         assert_eq!(keys.take(2, |_| true), ["b:1", "a:one"], "what failed waits behind the others");
         assert_eq!(written(&[("a:{x}", false)]).take(9, |_| true), Vec::<Bytes>::new());
@@ -254,21 +271,21 @@ mod tests {
         let (keys, key) = (written(&[("a:{x}", true)]), Bytes::from("a:1"));
         let at = Tick::from_ms(1000);
         keys.changed(b"a:1");
-        assert_eq!(keys.len(), 0, "what nobody brings is no matter");
+        assert_eq!(keys.count(at), 0, "what nobody brings is no matter");
         note(&keys, &["a:1"]);
         assert_eq!(keys.take(9, |_| true), ["a:1"]);
         keys.changed(b"a:1");
         keys.arrived(&key, at);
         assert_eq!(keys.take(9, |_| true), ["a:1"], "it changed on the way");
         keys.arrived(&key, at);
-        assert_eq!((keys.len(), keys.take(9, |_| true).len()), (0, 0));
+        assert_eq!((keys.count(at), keys.take(9, |_| true).len()), (0, 0));
         keys.changed(b"a:1");
         assert_eq!(keys.take(9, |_| true), ["a:1"], "it changed at about the same time");
-        keys.arrived(&key, at);
-        keys.keys().tidy(at.plus(RECENT + 1));
+        keys.arrived(&key, at.plus(1));
+        assert_eq!((keys.count(at.plus(RECENT + 1)), keys.keys().stages.len()), (0, 1), "it came again a moment later");
+        assert_eq!((keys.count(at.plus(RECENT + 2)), keys.keys().stages.len()), (0, 0), "long ago is forgotten");
         keys.changed(b"a:1");
-        assert_eq!(keys.len(), 0);
-        assert!(keys.keys().stages.is_empty(), "what arrived long ago is forgotten");
+        assert_eq!(keys.count(at), 0);
     }
 
     #[test]
@@ -276,7 +293,7 @@ mod tests {
         let keys = written(&[("a:{x}", true)]);
         note(&keys, &["a:1", "a:2"]);
         assert_eq!(keys.forget(|key| key == b"a:1"), 1);
-        assert_eq!((keys.len(), keys.take(9, |_| true)), (1, vec![Bytes::from("a:2")]));
+        assert_eq!((keys.count(NOW), keys.take(9, |_| true)), (1, vec![Bytes::from("a:2")]));
     }
 
     #[test]
@@ -284,7 +301,16 @@ mod tests {
         let keys = written(&[("a:{x}", true), ("b:{x}", true)]);
         (0..=MOST).for_each(|at| keys.note(&Bytes::from(format!("a:{at}"))));
         let [a, b] = [0, 1].map(MappingId::new);
-        assert_eq!((keys.len(), keys.take_lost(&[b])), (MOST, false));
+        assert_eq!((keys.count(NOW), keys.take_lost(&[b])), (MOST, false));
         assert_eq!((keys.take_lost(&[a, b]), keys.take_lost(&[a])), (true, false));
+    }
+
+    #[test]
+    fn another_list_goes_on_with_what_was_noted_and_what_was_too_much() {
+        let (old, new) = (written(&[("a:{x}", true), ("b:{x}", true)]), written(&[("b:{x}", true), ("a:{x}", true)]));
+        (0..=MOST).for_each(|at| old.note(&Bytes::from(format!("b:{at}"))));
+        new.inherit(&old);
+        let [b, a] = [0, 1].map(MappingId::new);
+        assert_eq!((new.count(NOW), new.take_lost(&[a]), new.take_lost(&[b])), (MOST, false, true));
     }
 }

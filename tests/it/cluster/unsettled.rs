@@ -5,6 +5,7 @@ use super::before;
 use crate::support::clusters::Cluster;
 use crate::support::nodes::{order, slot_of, told};
 use crate::support::redis::SERVERS;
+use crate::support::until;
 use crate::support::wire::{Wire, line};
 
 /// A cluster of three nodes that serves the slots that have an owner.
@@ -37,6 +38,23 @@ fn a_pipeline_waits_once_for_a_slot_that_nobody_has() {
     // Half a second with a pause of 20 ms after each question, and not twenty times that.
     let asked: u32 = masters.iter().map(|port| refused(*port, "CLUSTERDOWN")).sum();
     assert!(asked < 100, "{asked} questions");
+}
+
+/// The answer to the second command is older than the wait for the first one.
+#[test]
+fn what_was_said_of_a_slot_before_a_long_wait_is_asked_again() {
+    let cluster = partly();
+    let sidecar = before(&cluster).set("UPSTREAM__QUEUE_TIMEOUT", "1s").start();
+    let (masters, mut wire) = (cluster.masters(), sidecar.wire());
+    let keys: Vec<String> = cluster.keys_of(masters[0]).take(2).collect();
+    for port in &masters {
+        order(*port, &format!("CLUSTER DELSLOTS {} {}", slot_of(&keys[0]), slot_of(&keys[1])));
+    }
+    wire.send(format!("GET {}\r\nGET {}\r\n", keys[0], keys[1]).as_bytes());
+    until("the nodes have refused both", || masters.iter().map(|port| refused(*port, "CLUSTERDOWN")).sum::<u32>() > 3);
+    order(masters[0], &format!("CLUSTER ADDSLOTS {}", slot_of(&keys[1])));
+    assert!(wire.frame().starts_with(b"-CLUSTERDOWN"));
+    assert_eq!(wire.frame(), b"$-1\r\n");
 }
 
 #[test]

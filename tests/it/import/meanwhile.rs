@@ -42,6 +42,57 @@ fn a_key_that_is_deleted_meanwhile_does_not_come_back() {
     assert_eq!(tables.sql("SELECT string_agg(id::text, ',' ORDER BY id) FROM plains"), "1,2,5,6,7,8,9");
 }
 
+/// What is taken back, because its key was deleted, may be there again by then.
+#[test]
+fn a_key_that_is_deleted_and_made_anew_meanwhile_is_copied_as_it_is_now() {
+    let (tables, redis) = (Tables::postgres(), Redis::start());
+    let Tables::Postgres(postgres) = &tables else { unreachable!("it has locks") };
+    tables.sql(
+        "CREATE FUNCTION back() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+         PERFORM pg_advisory_xact_lock(43); RETURN OLD; END $$; \
+         CREATE TRIGGER back BEFORE DELETE ON plains FOR EACH STATEMENT EXECUTE FUNCTION back();",
+    );
+    let mut back = postgres.session();
+    back.run("SELECT pg_advisory_lock(43);");
+    let mut wire = redis.wire();
+    for id in 1..=9 {
+        wire.ask(&format!("HSET p:{id} f a"));
+    }
+    let told = thread::scope(|scope| {
+        scope.spawn(|| {
+            let waiting =
+                "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%DELETE%'";
+            until("the row is about to be taken back", || tables.sql(waiting) == "1");
+            wire.ask("HSET p:3 f anew");
+            back.run("SELECT pg_advisory_unlock(43);");
+        });
+        while_it_is_under_way(&tables, &redis.url(), || {
+            redis.wire().ask("DEL p:3");
+        })
+    });
+    told.expect(0, &["copied 9", "there already 0", "vanished 1", "compared and equal 9", "different 0"]);
+    assert_eq!(tables.sql("SELECT f FROM plains WHERE id = 3"), "anew");
+}
+
+/// A deadlock, or a trigger that asks for patience, is over at another time.
+#[test]
+fn a_key_that_the_store_does_not_take_at_the_moment_is_tried_again() {
+    let (tables, redis) = (Tables::postgres(), Redis::start());
+    tables.sql(
+        "CREATE SEQUENCE asked; \
+         CREATE FUNCTION later() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+         IF NEW.id = 3 AND nextval('asked') < 9 THEN \
+         RAISE EXCEPTION 'not now' USING ERRCODE = 'deadlock_detected'; END IF; RETURN NEW; END $$; \
+         CREATE TRIGGER later BEFORE INSERT ON plains FOR EACH ROW EXECUTE FUNCTION later();",
+    );
+    let mut wire = redis.wire();
+    for id in 1..=4 {
+        wire.ask(&format!("HSET p:{id} f a"));
+    }
+    let told: Said = tables.builder(&redis.url()).execute(&["import", "p:{id:int}"]).into();
+    told.expect(0, &["copied 4", "refused 0", "compared and equal 4"]);
+}
+
 /// Who has lost everything has deleted nothing: the rows that were inserted are all that is left.
 #[test]
 fn an_upstream_that_comes_back_empty_takes_no_row_away() {

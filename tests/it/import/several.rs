@@ -39,6 +39,25 @@ fn every_key_of_a_cluster_is_copied_although_slots_move_meanwhile() {
     told.expect(0, &["refused 0", "different 0"]);
 }
 
+/// It does not list all keys for ever.
+#[test]
+fn a_slot_that_stays_between_two_masters_ends_the_import_with_a_reason() {
+    let (tables, cluster) = (Tables::sqlite(), Cluster::with(Server::Installed, 0, &[]));
+    let masters = cluster.masters();
+    let (key, slot) = ("p:7", slot_of("p:7"));
+    let owner = cluster.owner(slot);
+    let to = *masters.iter().find(|port| **port != owner).expect("another master");
+    Wire::tcp(owner).ask(&format!("HSET {key} f a"));
+    let on = cluster.begin_move(slot, to);
+    assert!(cluster.carry(on, &[key]));
+    let told: Said = tables.builder(&cluster.url()).execute(&["import", "p:{id:int}"]).into();
+    assert_eq!(told.code, Some(1), "{}{}", told.out, told.err);
+    assert!(told.out.contains("slots that move from node to node and do not arrive"), "{}", told.out);
+    cluster.finish_move(on);
+    let told: Said = tables.builder(&cluster.url()).execute(&["import", "p:{id:int}"]).into();
+    told.expect(0, &["copied 1", "compared and equal 1"]);
+}
+
 #[test]
 fn keys_of_a_master_that_sentinels_name_are_copied() {
     let (tables, group) = (Tables::sqlite(), Group::start());

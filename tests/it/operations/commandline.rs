@@ -256,7 +256,14 @@ fn what_writes_do_otherwise_than_in_redis_is_a_warning_of_check_alone() {
     assert!(both.contains(deletes) && both.contains(ends), "{both}");
     let meant = told("write = \"deferred\"\ndelete = \"invalidate\"");
     assert!(!meant.contains(deletes) && meant.contains(ends), "{meant}");
-    assert_eq!(told("write = \"through\"\ndelete = \"row\"\nexpires_column = \"ends\""), "");
+    for ends in ["ends", ""] {
+        assert_eq!(told(&format!("write = \"through\"\ndelete = \"row\"\nexpires_column = \"{ends}\"")), "");
+    }
+    let heartbeat = "is shorter than store.heartbeat_interval";
+    assert!(!told("max_staleness = \"1s\"").contains(heartbeat), "SQLite has none");
+    let postgres = Sidecar::builder().config(&format!("{config}max_staleness = \"1s\"\n"));
+    let told_of_feed = stderr(&postgres.set("STORE__URL", "postgres://nowhere/db").execute(&["check"]));
+    assert!(told_of_feed.contains(&format!("caches[0].max_staleness: {heartbeat}")), "{told_of_feed}");
     assert_eq!(told(""), "", "nothing is written");
     let sidecar = Sidecar::builder().redis(&redis).start();
     assert!(!sidecar.log().contains("write the rows"));

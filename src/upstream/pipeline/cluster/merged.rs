@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use tokio::time::Sleep;
@@ -27,6 +27,9 @@ use crate::upstream::pipeline::lane_ticket::{Broken, Chunk};
 const SHORT: usize = 4 * 1024;
 const GATHERED: usize = 16 * 1024;
 
+/// What a node has just said of the cluster counts for so long, at least.
+const KNOWN: Duration = Duration::from_millis(250);
+
 /// Where the front request was sent again.
 #[derive(Debug)]
 struct Again {
@@ -34,9 +37,9 @@ struct Again {
     part: Option<Part>,
     /// It is sent after a pause.
     pause: Option<Pin<Box<Sleep>>>,
-    /// When a node first sent it elsewhere, and how often nodes have said that another one owns the slot.
+    /// When a node first sent it elsewhere, and whether one has said that another one owns the slot.
     since: Instant,
-    moves: u32,
+    has_moved: bool,
 }
 
 /// What comes next of the merged replies.
@@ -59,6 +62,8 @@ pub struct Merged {
     since: Instant,
     /// One of the requests has waited for the cluster: what was said to those behind it is old.
     has_waited: bool,
+    /// Until then the cluster counts as it was found when that time was over: nobody behind asks again.
+    known_until: Option<Instant>,
     /// The part of each request, and how many of them have been answered.
     order: Vec<usize>,
     answered: usize,
@@ -86,6 +91,7 @@ impl Merged {
             parts,
             since: Instant::now(),
             has_waited: false,
+            known_until: None,
             order,
             answered: 0,
             replies: Replies::default(),
@@ -283,19 +289,32 @@ impl Merged {
         replies
     }
 
+    /// True when a request that is sent elsewhere, again and again `since` then, has waited long enough.
+    fn is_late(&mut self, redirect: &Redirect, since: Instant) -> bool {
+        let patience = self.lane.servers.upstream.settings.queue_timeout;
+        match redirect {
+            Redirect::Primary => false,
+            Redirect::TryAgain | Redirect::Down | Redirect::Demoted => {
+                let is_over = self.since.elapsed() >= patience;
+                if is_over && self.is_awaited {
+                    self.known_until = Some(Instant::now() + since.elapsed().max(KNOWN));
+                }
+                // What was said before that time was over may not be true any more.
+                is_over && (self.is_awaited || self.known_until.is_some_and(|until| Instant::now() < until))
+            }
+            Redirect::Moved(..) | Redirect::Ask(..) | Redirect::Unsent => since.elapsed() >= patience,
+        }
+    }
+
     /// Goes where the `redirect` leads; false if that has taken too long.
     fn follow(&mut self, at: usize, redirect: &Redirect) -> bool {
         let (upstream, Some(part)) = (self.lane.servers.upstream.clone(), self.parts.get(at)) else { return false };
         let again = self.again.get_or_insert_default();
-        let server = again.part.as_ref().unwrap_or(part).server.clone();
+        let (since, server) = (again.since, again.part.as_ref().unwrap_or(part).server.clone());
         let to = part.front().map_or(To::Home, |asked| asked.to);
-        let patience = upstream.settings.queue_timeout;
-        let is_late = match redirect {
-            Redirect::Primary => false,
-            Redirect::TryAgain | Redirect::Down | Redirect::Demoted => self.since.elapsed() >= patience,
-            _ => again.since.elapsed() >= patience,
-        };
-        if is_late || *redirect != Redirect::Primary && !self.lane.is_of_cluster() || !redirect.may_concern(to.slot()) {
+        let is_foreign =
+            *redirect != Redirect::Primary && !self.lane.is_of_cluster() || !redirect.may_concern(to.slot());
+        if is_foreign || self.is_late(redirect, since) {
             return false;
         }
         self.replies.begin();
@@ -310,15 +329,19 @@ impl Merged {
             Redirect::Ask(..) if !self.is_awaited => self.send(at, &owner, false),
             Redirect::TryAgain | Redirect::Down if !self.is_awaited && self.has_waited => self.send(at, &owner, false),
             Redirect::Moved(slot, node) => {
-                again.moves += 1;
                 // Two nodes that name each other do not agree yet.
-                let owner = if again.moves > 1 { None } else { has_moved(&upstream, *slot, node) };
+                let owner = if self.has_moved_before() { None } else { has_moved(&upstream, *slot, node) };
                 self.send_or_wait(at, owner, false);
             }
             Redirect::Ask(_, node) => self.send_or_wait(at, known_node(&upstream, node), true),
             Redirect::TryAgain | Redirect::Down | Redirect::Demoted => self.send_or_wait(at, None, false),
         }
         true
+    }
+
+    /// A node has said that another one owns the slot of the front request; true if one has said that before.
+    fn has_moved_before(&mut self) -> bool {
+        self.again.as_mut().is_some_and(|again| std::mem::replace(&mut again.has_moved, true))
     }
 
     /// Sends the front request to this server, or, without one, to whichever the nodes say in a moment.
@@ -362,6 +385,6 @@ fn answering<'p>(again: &'p mut Option<Box<Again>>, parts: &'p mut [Part], at: u
 
 impl Default for Again {
     fn default() -> Self {
-        Self { part: None, pause: None, since: Instant::now(), moves: 0 }
+        Self { part: None, pause: None, since: Instant::now(), has_moved: false }
     }
 }
