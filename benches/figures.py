@@ -16,6 +16,7 @@ from cold import cold
 from mappings import mappings
 from rig import CONFIG, PLAYERS, SESSION
 from scrape import scrape
+from tracked import tracked
 from transactions import transactions
 from writers import staleness, writers
 
@@ -227,5 +228,5 @@ FIGURES = {
     "scaling": scaling, "cluster": clusters,
     "miss": misses, "idle": idle, "boot": boot, "renewals": renewals, "fanout": fanout, "arrivals": arrivals, "deaf": deaf,
     "sockets": sockets, "mappings": mappings, "scrape": scrape, "transactions": transactions, "writers": writers,
-    "staleness": staleness, "writes": writes, "cold": cold,
+    "staleness": staleness, "writes": writes, "cold": cold, "tracked": tracked,
 }

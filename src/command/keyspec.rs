@@ -68,6 +68,16 @@ impl KeySpec {
         if let How::One(at) = self.0 { Some(at) } else { None }
     }
 
+    /// Where this group's first key stands, and the distance to the next one, if keys stand so up to the end.
+    pub(super) const fn row(&self) -> Option<(usize, usize)> {
+        match self.0 {
+            How::Spec(Begin::Index(at @ 1..), Find::Range { last: -1, step: step @ 1.., limit: 0 | 1 }) => {
+                Some((at as usize, step as usize))
+            }
+            _ => None,
+        }
+    }
+
     /// True when arguments from `end` on cannot move this group's keys.
     pub(super) fn is_fixed_before(&self, end: usize) -> bool {
         match &self.0 {

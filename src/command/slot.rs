@@ -40,8 +40,8 @@ impl Request<'_> {
     /// specification finds is not seen ([`Spec::has_hidden_keys`]).
     #[must_use]
     pub fn slots(&self, spec: &Spec) -> Slots {
-        if let Some(at) = spec.only_key {
-            return if at < self.len() { Slots::One(slot_of(self.arg(at))) } else { Slots::None };
+        if let Some(at) = spec.key_of(self.len()) {
+            return Slots::One(slot_of(self.arg(at)));
         }
         if spec.name == "spublish" && self.len() > 1 {
             return Slots::One(slot_of(self.arg(1)));
@@ -189,6 +189,11 @@ mod tests {
             ("object encoding foo", Slots::One(12_182)),
             ("mget foo foo {foo}1 2{foo}", Slots::One(12_182)),
             ("mset foo bar {foo}1 bar", Slots::One(12_182)),
+            ("mget foo", Slots::One(12_182)),
+            ("mset foo bar", Slots::One(12_182)),
+            ("mset foo bar bar", Slots::Several),
+            ("exists", Slots::None),
+            ("blpop foo 0", Slots::One(12_182)),
             ("mget foo bar", Slots::Several),
             ("mget foo bar foo", Slots::Several),
             ("eval script 2 foo bar", Slots::Several),

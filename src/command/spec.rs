@@ -75,6 +75,9 @@ pub struct Spec {
     pub since: &'static str,
     /// Where its only key stands, for the commands that have one in a fixed place, as most have.
     pub only_key: Option<usize>,
+    /// Where the first of its keys stands, and how far apart they are, for the commands all of whose further arguments
+    /// are keys, or begin with one.
+    pub(super) row: Option<(usize, usize)>,
     /// It has subcommands: a first argument that names none of them is one that the table does not know.
     pub is_container: bool,
     /// Who says this.
@@ -103,6 +106,7 @@ impl Spec {
             has_hidden_keys: false,
             since: "",
             only_key: if let [only] = &keys[..] { only.fixed() } else { None },
+            row: if let [only] = &keys[..] { only.row() } else { None },
             is_container: false,
             source: Source::BuiltIn,
             key_column: "",
@@ -111,6 +115,17 @@ impl Spec {
             upper,
             name,
             keys,
+        }
+    }
+
+    /// Where the only key of a request of so many arguments stands, if it has one and its place follows from that.
+    #[must_use]
+    #[inline]
+    pub fn key_of(&self, arguments: usize) -> Option<usize> {
+        match (self.only_key, self.row) {
+            (Some(at), _) => (at < arguments).then_some(at),
+            (None, Some((at, step))) => (at + step == arguments).then_some(at),
+            (None, None) => None,
         }
     }
 

@@ -24,10 +24,10 @@ pub(super) fn within(services: &Services, session: &mut Session, request: &Reque
     of_any(services, session, request, route)
 }
 
-/// The node for a request that passes through, if its command has one key, at a certain place.
+/// The node for a request that passes through, if it has one key, whose place is known without a look at the others.
 #[inline]
 pub(super) fn of_one_key(session: &Session, request: &Request<'_>) -> Option<To> {
-    let at = session.spec?.only_key.filter(|at| *at < request.len())?;
+    let at = session.spec?.key_of(request.len())?;
     Some(To::Slot(slot_of(request.arg(at))))
 }
 

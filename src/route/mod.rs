@@ -305,9 +305,8 @@ impl Router {
     /// The number of keys, and the first owned one's place and mapping. Inlined where every request passes.
     #[inline(always)]
     fn owned(&self, request: &Request<'_>, spec: &Spec) -> (usize, Option<(usize, MappingId)>) {
-        match spec.only_key {
-            Some(at) if at < request.len() => (1, self.owner(request.arg(at)).map(|mapping| (at, mapping))),
-            Some(_) => (0, None),
+        match spec.key_of(request.len()) {
+            Some(at) => (1, self.owner(request.arg(at)).map(|mapping| (at, mapping))),
             None => self.first_owned(request, spec),
         }
     }

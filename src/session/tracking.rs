@@ -1,7 +1,7 @@
-//! CLIENT TRACKING where the upstream is a cluster: each node tells of its own keys, to the connection that has read
-//! them there, or to the one beside that (REDIRECT). So the client has a connection of its own to each master. Whatever
-//! it is answered over another one, and whatever a lost connection might have told, is made good by telling it to
-//! forget all keys.
+//! CLIENT TRACKING that can be begun again. Where the upstream is a cluster, each node tells of its own keys, to the
+//! connection that has read them there, or to the one beside that (REDIRECT): so the client has a connection of its own
+//! to each master. Whatever it is answered over another one, and whatever a lost connection might have told, is made
+//! good by telling it to forget all keys.
 
 use std::sync::Arc;
 
@@ -70,6 +70,21 @@ impl Session {
         told(tracking.target.as_deref(), proto)
     }
 
+    /// Nothing will be heard about something that the client was answered: behind a cluster, over a connection that is
+    /// not its own, or that tells of it no more. One server goes on telling.
+    pub fn note_unheard(&mut self, upstream: &Upstream) {
+        if let Some(tracking) = self.way.tracking_mut() {
+            tracking.is_unheard |= upstream.is_cluster();
+        }
+    }
+
+    /// True where all that one server keeps for the client's connection can be said again over another one.
+    #[must_use]
+    pub fn may_begin_again(&self) -> bool {
+        let is_subscribed = self.way.inbox().is_some_and(|inbox| inbox.subscribed() != [0; 3]);
+        self.way.state().is_said_again() && !is_subscribed
+    }
+
     /// What is done where the client is answered by a node that does not tell it of changes.
     pub(super) fn unheard(&self) -> Option<Unheard> {
         let (target, proto) = (self.way.tracking()?.target.clone(), self.proto());
@@ -115,7 +130,7 @@ impl Session {
 }
 
 impl Way {
-    /// What the client tracks, if it does and the upstream is a cluster.
+    /// What the client tracks, if it does and that can be begun again over another connection.
     #[inline]
     #[must_use]
     pub fn tracking(&self) -> Option<&Tracking> {
@@ -149,13 +164,6 @@ impl Way {
     #[must_use]
     pub fn is_caching(&self) -> bool {
         self.tracking().is_some_and(|tracking| tracking.caching.is_some())
-    }
-
-    /// Nothing will be heard about something that the client was answered.
-    pub fn note_unheard(&mut self) {
-        if let Some(tracking) = self.tracking_mut() {
-            tracking.is_unheard = true;
-        }
     }
 
     /// The client's connections: its own one, and those beside it.

@@ -91,6 +91,14 @@ impl UpstreamState {
         Self { unknown: None, ..self.clone() } == Self::nothing()
     }
 
+    /// True when all of it can be said again over another connection: CLIENT TRACKING of the client's own keys, and
+    /// what is set by one word.
+    #[must_use]
+    pub fn is_said_again(&self) -> bool {
+        let Self { tracking, broadcasts, no_evict, no_touch, import, .. } = *self;
+        *self == Self { tracking, broadcasts, no_evict, no_touch, import, ..Self::nothing() }
+    }
+
     /// True while replies cannot be distinguished from other messages.
     #[must_use]
     pub const fn is_raw(&self) -> bool {

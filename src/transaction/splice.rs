@@ -122,6 +122,10 @@ fn upstream(desk: &mut Desk<'_>, command: Queued, element: &[u8]) {
         Queued::Select(db) if is_ok => move_to(desk, Group { db, ..desk.session.group.clone() }),
         Queued::State(request) if is_ok => {
             desk.session.accept(&request.view(), &desk.services.owned.tracking, &desk.services.clients);
+            if request.view().is(1, "TRACKING") {
+                // It was said to this connection alone.
+                desk.session.way.ends_tracking();
+            }
         }
         Queued::Unknown(unknown) if !unknown.left_nothing(element) => desk.session.way.has_left(unknown),
         Queued::Hello(request) if !element.starts_with(b"-") => {

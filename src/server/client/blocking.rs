@@ -105,7 +105,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
                 self.connection.replies.tail().put_slice(&reply);
                 pinned.give_back();
                 // Of what it may have read.
-                self.session.way.note_unheard();
+                self.session.note_unheard(&self.services.upstream);
             }
             Waited::Ended(Err(Lost)) => self.error(errors::upstream::LOST_WAITING),
             Waited::Revoked(refusal) => self.refused(request, &refusal),

@@ -10,6 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::Client;
 use super::connection::End;
 use super::redirect::with_our_ids;
+use super::tracking::names_target;
 use crate::command::{OwnedRequest, Spec};
 use crate::errors;
 use crate::resp::pubsub::Kind;
@@ -75,12 +76,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         if !self.has_own(Duration::ZERO).await? {
             return Ok(());
         }
-        if self.services.upstream.is_cluster() {
-            match () {
-                () if request.view().is(1, "TRACKING") => return self.track(request).await,
-                () if request.view().is(1, "CACHING") => return self.cache_next(request).await,
-                () => {}
-            }
+        let (view, is_cluster) = (request.view(), self.services.upstream.is_cluster());
+        match () {
+            // One server tells whichever connection of it is named, and it can be named there alone.
+            () if view.is(1, "TRACKING") && (is_cluster || !names_target(&view)) => return self.track(request).await,
+            () if view.is(1, "CACHING") && is_cluster => return self.cache_next(request).await,
+            () => {}
         }
         let (bytes, redirect) = match self.redirected(request).await? {
             Ok(rewritten) => rewritten,
@@ -94,12 +95,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             if let Some(state) = self.session.way.state_mut() {
                 state.redirect = redirect.or(state.redirect);
             }
-            self.session.accept(&request.view(), &self.services.owned.tracking, &self.services.clients);
+            self.session.accept(&view, &self.services.owned.tracking, &self.services.clients);
+            if view.is(1, "TRACKING") {
+                self.session.way.ends_tracking();
+            }
             // Those beside it are told when they are needed again.
             self.session.way.beside_mut().into_iter().for_each(Beside::close);
             self.note_redirect();
             // What they may have told is missed.
-            self.session.way.note_unheard();
+            self.session.note_unheard(&self.services.upstream);
         }
         let reply = with_our_ids(&reply, self.session.way.state().redirect);
         self.connection.replies.tail().put_slice(&reply);

@@ -208,7 +208,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
                 self.session.way.connection_mut().into_iter().for_each(|own| own.speaks(group.proto));
                 // Those beside it are as they were: they are opened again.
                 self.session.way.beside_mut().into_iter().for_each(Beside::close);
-                self.session.way.note_unheard();
+                self.session.note_unheard(&self.services.upstream);
                 self.connection.replies.loud().put_slice(&pushes);
                 refused.map_or(Ok(()), |text| Err(Disagreed::Said(text)))
             }

@@ -31,7 +31,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     fn count_passed(&mut self, length: usize) {
         let request = self.batch.behind(&self.connection.incoming, self.scanner.spans(), length);
         let Some(spec) = self.session.spec else { return };
-        let Some(at) = spec.only_key.filter(|at| *at < request.len()) else { return };
+        let Some(at) = spec.key_of(request.len()) else { return };
         let (number, top) = (self.session.tally.total, &self.services.metrics.cache.top);
         self.session.passed.count(number, &spec.name, request.arg(at), top);
     }

@@ -123,7 +123,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     ) -> Result<(), End> {
         if left_nothing {
             if further.is_some() {
-                self.session.way.note_unheard();
+                self.session.note_unheard(&self.services.upstream);
             }
             further.into_iter().for_each(Pinned::give_back);
             return Ok(());

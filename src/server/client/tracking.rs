@@ -1,6 +1,6 @@
-//! CLIENT TRACKING of a client whose keys are on several nodes of a cluster. It begins at the client's own connection;
-//! then there is one to each master, and again whenever the masters are others or a connection was lost. Whatever may
-//! have been missed is made good by telling the client, or its target, to forget all keys
+//! CLIENT TRACKING that is begun again when a connection was lost. It begins at the client's own connection; in a
+//! cluster, where its keys are on several nodes, there is then one to each master, and again whenever the masters are
+//! others. Whatever may have been missed is made good by telling the client, or its target, to forget all keys
 //! (`session/tracking.rs`).
 
 use std::sync::Arc;
@@ -61,9 +61,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             if self.session.way.tracking().is_some() {
                 self.settle_way();
                 self.reach_masters().await?;
-                let forgotten =
-                    if has_tracked { self.session.forget_all(&self.services.upstream) } else { Bytes::new() };
-                self.connection.replies.loud().put_slice(&forgotten);
+                // Those beside its own connection have ended.
+                if has_tracked && self.services.upstream.is_cluster() {
+                    let forgotten = self.session.forget_all(&self.services.upstream);
+                    self.connection.replies.loud().put_slice(&forgotten);
+                }
             }
         }
         Ok(())
@@ -229,7 +231,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             let batch = Batch::one(request.bytes(), false).to(to);
             let ticket = self.session.submit(&services.upstream, batch);
             self.connection.replies.batch(ticket, request.bytes().len());
-            self.session.way.note_unheard();
+            self.session.note_unheard(&self.services.upstream);
             return Ok(());
         }
         self.connection.replies.tail().put_slice(&said);
@@ -261,14 +263,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     /// Tells whoever hears of the client's keys to forget them all, and begins again where that is necessary.
     pub(super) async fn track_again(&mut self) -> Result<(), End> {
         self.connection.answered().await?;
-        if !self.services.upstream.is_cluster() {
+        let services = self.services.clone();
+        let upstream = &services.upstream;
+        if !upstream.is_cluster() && !self.session.may_begin_again() {
             return Err(End::Broken);
         }
-        if self.may_have_missed() {
-            let forgotten = self.session.forget_all(&self.services.upstream);
+        // One server has been replaced by another.
+        let is_replaced = !upstream.is_cluster() && self.session.is_outdated(upstream);
+        let masters = upstream.masters();
+        let is_right = |own: &Pinned| !is_replaced && masters.iter().any(|to| upstream.leads_to(own, *to));
+        if self.may_have_missed() || !self.session.way.connections().all(is_right) {
+            let forgotten = self.session.forget_all(upstream);
             self.connection.replies.loud().put_slice(&forgotten);
         }
-        self.session.catch_up(&self.services.upstream);
+        self.session.catch_up(upstream);
         self.session.way.drop_ears();
         if self.transaction.is_some() || self.session.way.state().is_raw() {
             // What its connection has begun ends with that. The others are for later.
@@ -277,12 +285,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             self.follow_inbox();
             return if is_lost { Err(End::Broken) } else { Ok(()) };
         }
-        let services = self.services.clone();
-        let masters = services.upstream.masters();
-        self.session.way.prune(|own| masters.iter().any(|to| services.upstream.leads_to(own, *to)));
-        if self.session.way.connection().is_none_or(Pinned::is_lost) {
+        self.session.way.prune(is_right);
+        if self.session.way.connection().is_none_or(|own| own.is_lost() || !is_right(own)) {
             self.session.to = To::Home;
-            let Some(own) = self.pinned_soon(To::Home, services.upstream.patience()).await? else {
+            let Some(own) = self.pinned_soon(To::Home, upstream.patience()).await? else {
                 return Err(End::Broken);
             };
             self.session.way.owns(own);
@@ -344,4 +350,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         unsolicited.heard = Some(Box::new(heard));
         true
     }
+}
+
+/// True of CLIENT TRACKING that lets another client be told.
+pub(super) fn names_target(request: &Request<'_>) -> bool {
+    (3..request.len()).any(|at| request.is(at, "REDIRECT"))
 }

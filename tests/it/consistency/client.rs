@@ -8,7 +8,7 @@ use crate::support::postgres::Session;
 use crate::support::wire::Wire;
 
 /// A client gives up on an answer after so long.
-const PATIENCE: Duration = Duration::from_secs(8);
+pub const PATIENCE: Duration = Duration::from_secs(8);
 
 pub struct Client {
     port: u16,
@@ -48,7 +48,7 @@ impl Client {
 /// What a bulk string says; `None` when it is an error.
 pub fn version(reply: &str) -> Option<Option<u64>> {
     match reply {
-        "$-1\r\n" => Some(None),
+        "$-1\r\n" | "_\r\n" => Some(None),
         bulk if bulk.starts_with('$') => Some(Some(bulk.lines().nth(1)?.parse().ok()?)),
         _ => None,
     }

@@ -24,6 +24,7 @@ mod reloads;
 mod rest;
 mod schema_changes;
 mod things;
+mod tracked;
 mod upstreams;
 mod world;
 
@@ -57,6 +58,8 @@ struct Attack {
     calm: AtomicBool,
     violations: Mutex<Vec<String>>,
     reads: AtomicU64,
+    /// What clients have read in caches of their own.
+    in_process: AtomicU64,
     /// Histories that were judged by the checker of linearizability.
     linear: AtomicU64,
 }
@@ -72,6 +75,7 @@ impl Attack {
             calm: AtomicBool::new(false),
             violations: Mutex::default(),
             reads: AtomicU64::new(0),
+            in_process: AtomicU64::new(0),
             linear: AtomicU64::new(0),
         }
     }
@@ -130,7 +134,7 @@ impl Drop for End<'_> {
 
 type Actor = fn(&Attack, Dice);
 
-const ACTORS: [Actor; 13] = [
+const ACTORS: [Actor; 15] = [
     things::write,
     things::write,
     things::write,
@@ -144,6 +148,8 @@ const ACTORS: [Actor; 13] = [
     fleeting::read,
     places::read,
     linear::run,
+    tracked::read,
+    tracked::read,
 ];
 
 /// A run of this length has made every kind of fault.
@@ -203,11 +209,14 @@ fn withstands(attack: &Attack, mut deck: Deck<Attack>, seed: u64, time: Duration
     let (things, fleeting) = (&attack.things, &attack.fleeting);
     let written = [&things.through, &things.deferred, &fleeting.histories, &attack.places.histories];
     let written = written.map(|all| all.iter().map(History::acknowledged).sum::<usize>());
-    let (reads, linear) = (attack.reads.load(SeqCst), attack.linear.load(SeqCst));
+    let [reads, in_process, linear] = [&attack.reads, &attack.in_process, &attack.linear].map(|all| all.load(SeqCst));
     eprintln!(
         "acknowledged writes (through, deferred, fleeting, definitions): {written:?}, {reads} reads, \
-         {linear} linearizable histories"
+         {in_process} in the caches of clients, {linear} linearizable histories"
     );
     assert!(deck.is_complete() || time < LONG, "a kind of fault was never made");
-    assert!(written.iter().all(|count| *count > 5) && reads > 100 && linear > 5, "the attack was none");
+    assert!(
+        written.iter().all(|count| *count > 5) && reads > 100 && in_process > 100 && linear > 5,
+        "the attack was none"
+    );
 }

@@ -31,6 +31,8 @@ struct Notes {
     /// Of the subscriber: the last message. Of the one that waits: how often it began to.
     message: AtomicU64,
     waits: AtomicU64,
+    /// Of the one that tracks: what it keeps, and takes for true.
+    kept: AtomicU64,
 }
 
 struct Clients {
@@ -49,6 +51,7 @@ impl Clients {
             (0..count).map(|id| with(Box::new(move |notes| Caller::new(port, id).run(&notes)))).collect();
         tasks.push(with(Box::new(move |notes| listen(port, &notes))));
         tasks.push(with(Box::new(move |notes| wait(port, &notes))));
+        tasks.push(with(Box::new(move |notes| keep(port, &notes))));
         Self { notes, tasks }
     }
 
@@ -167,6 +170,31 @@ fn wait(port: u16, notes: &Notes) {
     }
 }
 
+/// Keeps what it has read until it is told to forget it.
+fn keep(port: u16, notes: &Notes) {
+    let (mut wire, mut is_kept) = (Wire::tcp(port), false);
+    wire.ask("HELLO 3");
+    assert_eq!(wire.ask("CLIENT TRACKING ON"), "+OK\r\n");
+    while !notes.is_over.load(Ordering::SeqCst) {
+        let asked = if is_kept { "PING" } else { "GET kept" };
+        wire.send(&line(asked));
+        let reply = loop {
+            let frame = String::from_utf8_lossy(&wire.frame()).into_owned();
+            if !frame.starts_with('>') {
+                break frame;
+            }
+            assert!(frame.contains("invalidate"), "{frame}");
+            is_kept = false;
+        };
+        if asked != "PING" {
+            assert!(!reply.starts_with('-'), "{reply}");
+            is_kept = true;
+            let number = reply.lines().nth(1).map_or(0, |number| number.parse().expect("a number"));
+            notes.kept.store(number, Ordering::SeqCst);
+        }
+    }
+}
+
 /// The four kinds of upstream.
 struct Places {
     alone: Redis,
@@ -227,6 +255,8 @@ fn tour(places: &Places, sidecar: &Sidecar) {
             wire.ask(&format!("PUBLISH news {step}"));
             clients.notes.message.load(Ordering::SeqCst) >= step as u64
         });
+        assert_eq!(wire.ask(&format!("SET kept {step}")), "+OK\r\n");
+        until("the client that tracks is told of it", || clients.notes.kept.load(Ordering::SeqCst) == step as u64);
         let waits = clients.notes.waits.load(Ordering::SeqCst);
         until("what is pushed there is popped", || {
             assert!(wire.ask("RPUSH queue x").starts_with(':'), "{step}");

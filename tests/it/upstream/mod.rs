@@ -13,5 +13,6 @@ mod redirected;
 mod replicas;
 mod seen;
 mod shared_pubsub;
+mod tracked_again;
 mod turns;
 mod whole_transactions;
