@@ -11,7 +11,7 @@ use super::modes::OTHERS;
 use super::reload::Sidecar;
 use super::serving::Serving;
 use crate::config::Mode;
-use crate::dispatch::Owned;
+use crate::dispatch::{Owned, Unbrought};
 use crate::keys::MappingId;
 use crate::mapping::{Kind, Mapping, Modes, Setting};
 use crate::upstream::Endpoint;
@@ -132,7 +132,12 @@ impl Sidecar {
                 return Some(Left::Unsettled);
             }
         }
-        if has_ended && brought.is_err() && mirrored.iter().any(|id| before.setting(*id).mode == Mode::Fallback) {
+        // Without the store it is not known what is to be brought.
+        let is_on_its_way = match &brought {
+            Err(_) => has_ended,
+            Ok(brought) => matches!(brought, Err(Unbrought::Upstream(_))),
+        };
+        if is_on_its_way && mirrored.iter().any(|id| before.setting(*id).mode == Mode::Fallback) {
             return Some(Left::Going);
         }
         // From now on the mappings have the other mode.
@@ -182,7 +187,7 @@ impl Sidecar {
         let bringing = self.owned.mirror(upstream, is_meant);
         let why = match tokio::time::timeout(MIRRORING, bringing).await {
             Ok(Ok(_)) => None,
-            Ok(Err(why)) => Some(why),
+            Ok(Err(why)) => Some(why.to_string()),
             Err(_) => Some("it takes too long".to_owned()),
         };
         self.metrics.owned.mirror_waiting.set(self.owned.cache.count_written() as i64);

@@ -45,6 +45,7 @@ pub use newest::{EditionPlace, Newest};
 pub use owned::Owned;
 pub use owned::expire::{Living, answer_lived};
 pub use owned::measured::Measured;
+pub use owned::mirror::Unbrought;
 pub use owned::read::answer_from;
 pub use owned::write::{Mismatch, refusal as write_refusal};
 pub use spread::joint::{first, join};

@@ -99,6 +99,16 @@ impl Route {
         }
     }
 
+    /// True when all of the request's keys are owned, so that nothing of it is asked at the upstream.
+    #[must_use]
+    pub fn is_owned_whole(&self) -> bool {
+        match self {
+            Self::Split(keys) => keys.keys.iter().all(|key| key.holder != Holder::Upstream),
+            Self::Fallback(_) => false,
+            other => other.owned_key().is_some(),
+        }
+    }
+
     /// True when one of the request's keys is owned.
     #[must_use]
     pub fn is_owned(&self) -> bool {

@@ -50,6 +50,15 @@ pub fn with_ear(request: &OwnedRequest, ear: Option<i64>) -> Bytes {
     encode::request_of(&words)
 }
 
+/// The same without the name of a client that is told no more.
+fn without_target(request: &OwnedRequest) -> Bytes {
+    let view = request.view();
+    let is_of_target = |at: usize| at > 2 && (view.is(at, "REDIRECT") || at > 3 && view.is(at - 1, "REDIRECT"));
+    let words: Vec<&[u8]> =
+        view.args_from(0).enumerate().filter(|(at, _)| !is_of_target(*at)).map(|(_, word)| word).collect();
+    encode::request_of(&words)
+}
+
 /// Tells whoever hears of the keys that any may have changed; what the client itself is sent.
 fn told(target: Option<&Peer>, proto: Proto) -> Bytes {
     match (target, proto) {
@@ -118,7 +127,8 @@ impl Session {
         }
         let (ear, mut pushes) = (pinned.ear.as_ref().and_then(|ear| ear.id), BytesMut::new());
         for request in &tracking.said {
-            let said = pinned.call(&with_ear(request, ear), &mut pushes).await;
+            let words = if ear.is_some() { with_ear(request, ear) } else { without_target(request) };
+            let said = pinned.call(&words, &mut pushes).await;
             let said = said.map_err(|Lost| errors::upstream::LOST_UNSENT.to_owned())?;
             if let Some(error) = decode::error(&said) {
                 return Err(error);

@@ -139,8 +139,8 @@ impl Store {
                 }
             };
             match self.bulkhead.run(plan, Work::Batch, StoreError::Ambiguous, adopting).await {
-                Err(error) if is_about_a_record(&error) && foreign.len() == 1 => Ok(vec![Adopted::Refused(error)]),
-                Err(error) if is_about_a_record(&error) && foreign.len() > 1 => {
+                Err(error) if may_be_about_one(&error) && foreign.len() == 1 => Ok(vec![Adopted::Refused(error)]),
+                Err(error) if may_be_about_one(&error) && foreign.len() > 1 => {
                     let (first, second) = foreign.split_at(foreign.len() / 2);
                     let mut told = self.adopt_some(plan, first, origin).await?;
                     told.extend(self.adopt_some(plan, second, origin).await?);
@@ -189,8 +189,8 @@ impl Store {
 }
 
 /// True of an error that another record may not meet: nothing has changed.
-const fn is_about_a_record(error: &StoreError) -> bool {
-    error.is_about_values() || matches!(error, StoreError::Refused(_) | StoreError::Transient(_))
+const fn may_be_about_one(error: &StoreError) -> bool {
+    error.is_about_a_record() || matches!(error, StoreError::Transient(_))
 }
 
 /// A record that has not ended.

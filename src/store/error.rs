@@ -204,6 +204,13 @@ impl StoreError {
         self.keeps_from_reading() || matches!(self, Self::Faulty(_) | Self::Schema(_))
     }
 
+    /// True when the store does not take these values, or what it would do with them: nothing has changed, and trying
+    /// again does not help.
+    #[must_use]
+    pub const fn is_about_a_record(&self) -> bool {
+        self.is_about_values() || matches!(self, Self::Refused(_))
+    }
+
     /// True when the values are at fault, and neither the statement nor the store.
     #[must_use]
     pub const fn is_about_values(&self) -> bool {

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::Transaction;
 use crate::command::OwnedRequest;
 use crate::route::{Route, Unknown};
 
@@ -37,6 +38,14 @@ impl Queued {
     }
 }
 
+impl Transaction {
+    /// The database that a queued SELECT leads to.
+    #[must_use]
+    pub fn database(&self) -> Option<i64> {
+        self.queue.database()
+    }
+}
+
 /// Everything queued since MULTI, in order.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
@@ -53,6 +62,11 @@ impl Queue {
             (Some(Queued::Upstream(before)), Queued::Upstream(more)) => *before += more,
             (_, queued) => self.list.push(queued),
         }
+    }
+
+    /// That of the last SELECT among them.
+    pub(super) fn database(&self) -> Option<i64> {
+        self.list.iter().rev().find_map(|queued| if let Queued::Select(db) = queued { Some(*db) } else { None })
     }
 
     /// Commands.

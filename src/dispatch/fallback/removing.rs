@@ -5,8 +5,7 @@ use crate::cache::Cause;
 use crate::config::DeleteMode;
 use crate::errors::fallback::partly_removed;
 use crate::errors::transaction::both_kinds;
-use crate::keys::MappingId;
-use crate::route::{Route, SplitKeys};
+use crate::route::{Route, SplitKey, SplitKeys};
 use crate::telemetry::metrics::FellBack;
 
 impl Settling {
@@ -29,7 +28,8 @@ impl Settling {
     }
 
     /// Before DEL is queued. A key that only the upstream has would be brought over, and stay where its mapping deletes
-    /// no rows: it is deleted at the upstream, by EXEC. True when the whole command is the upstream's for that.
+    /// no rows; or it cannot be brought over. It is deleted at the upstream, by EXEC. True when the whole command is
+    /// the upstream's for that.
     pub(super) async fn before_removal_is_queued(
         &self,
         subjects: &[Subject<'_>],
@@ -38,7 +38,11 @@ impl Settling {
     ) -> Result<bool, String> {
         let mut theirs = Vec::new();
         for subject in subjects {
-            if subject.config().delete != DeleteMode::Row && self.is_theirs(*subject).await? {
+            let is_theirs = match subject.config().delete {
+                DeleteMode::Row => !self.could_bring(*subject).await?,
+                DeleteMode::Invalidate => self.is_theirs(*subject).await?,
+            };
+            if is_theirs {
                 theirs.push(*subject);
             }
         }
@@ -49,8 +53,12 @@ impl Settling {
             return Ok(false);
         }
         let list = &self.owned.mappings.list;
-        let deletes_rows = |id: MappingId| list[id.index()].config.delete == DeleteMode::Row;
-        if keys.keys.iter().filter_map(|key| key.holder.mapping()).any(deletes_rows) {
+        let deletes_row = |key: &SplitKey| {
+            let mapping = key.holder.mapping().map(|id| &list[id.index()]);
+            let is_theirs = theirs.iter().any(|subject| subject.request.arg(key.at) == subject.key);
+            !is_theirs && mapping.is_some_and(|mapping| mapping.config.delete == DeleteMode::Row)
+        };
+        if keys.keys.iter().any(deletes_row) {
             return Err(both_kinds(&keys.spec.name));
         }
         theirs.iter().for_each(|subject| self.count(*subject, FellBack::Upstream));

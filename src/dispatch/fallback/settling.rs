@@ -61,7 +61,7 @@ pub struct Settled {
 pub(super) struct Subject<'s> {
     pub(super) mapping: &'s Mapping,
     pub(super) key: &'s Bytes,
-    request: &'s Request<'s>,
+    pub(super) request: &'s Request<'s>,
     turn: &'s Turn,
 }
 
@@ -81,10 +81,10 @@ impl Obstacle {
 }
 
 impl Services {
-    /// Who settles the keys of a request of this client.
+    /// Who settles the keys of a request of this client, which a transaction may have taken to database `db`.
     #[must_use]
-    pub fn settling(&self, session: &Session, is_of_transaction: bool) -> Settling {
-        let (first, own) = (self.upstream.endpoint().first_database(), session.group.db);
+    pub fn settling(&self, session: &Session, is_of_transaction: bool, db: Option<i64>) -> Settling {
+        let (first, own) = (self.upstream.endpoint().first_database(), db.unwrap_or(session.group.db));
         Settling {
             owned: self.owned.clone(),
             router: self.router.clone(),
@@ -237,6 +237,14 @@ impl Settling {
         Ok(decode::integer(&told.map_err(error)?).unwrap_or_default())
     }
 
+    /// Brings a key into the store before it is deleted. False if only the upstream has it, and the store cannot.
+    pub(super) async fn could_bring(&self, subject: Subject<'_>) -> Result<bool, String> {
+        match self.bring(subject).await {
+            Err(Obstacle::Misfit(_)) => Ok(false),
+            brought => brought.map(|_| true).map_err(Obstacle::text),
+        }
+    }
+
     /// Brings a key into the store, if only the upstream has it. True if the store had it before.
     async fn bring(&self, subject: Subject<'_>) -> Result<bool, Obstacle> {
         if self.is_in_store(subject).await.map_err(Obstacle::Other)? {
@@ -281,7 +289,10 @@ impl Settling {
         Self::goes_on(subject).map_err(Obstacle::Other)?;
         let id = subject.mapping.id;
         let adopted = self.owned.cache.adopt(id, subject.key, record).await;
-        adopted.map_err(|error| subject.misfit(&self.owned.write_error(id, &error)))
+        adopted.map_err(|error| {
+            let text = self.owned.write_error(id, &error);
+            if error.is_about_a_record() { subject.misfit(&text) } else { Obstacle::Other(text) }
+        })
     }
 
     /// Before a write of a cached key that its mapping takes; its answer if it is done by then.

@@ -25,6 +25,17 @@ const LOADING: Duration = Duration::from_millis(250);
 /// So many bytes are brought at once; one key may be more.
 const BYTES: usize = 1 << 20;
 
+/// Why not all of it could be brought.
+#[derive(Debug, thiserror::Error)]
+pub enum Unbrought {
+    /// What it is now is not known.
+    #[error("{0}")]
+    Store(String),
+    /// The upstream does not take it.
+    #[error("{0}")]
+    Upstream(String),
+}
+
 /// Keys that are being brought to the upstream; they wait again if that ends before they are there.
 struct Brought<'o> {
     owned: &'o Owned,
@@ -54,7 +65,7 @@ impl Owned {
         &self,
         endpoint: &Endpoint,
         is_meant: impl Fn(MappingId, &[u8]) -> bool,
-    ) -> Result<usize, String> {
+    ) -> Result<usize, Unbrought> {
         let (mut brought, mut count) = (Brought { owned: self, keys: HashSet::new() }, 0);
         let mut failed = None;
         loop {
@@ -70,19 +81,19 @@ impl Owned {
             for (key, transaction) in keys.into_iter().zip(loaded) {
                 match transaction {
                     Ok(transaction) => batch.push((key, transaction)),
-                    Err(why) => failed = Some(why),
+                    Err(why) => _ = failed.get_or_insert(Unbrought::Store(why)),
                 }
             }
             for part in parts(batch) {
                 let (keys, transactions): (Vec<Bytes>, Vec<Transaction>) = part.into_iter().unzip();
-                let outcomes = endpoint.run_transactions(&transactions).await?;
+                let outcomes = endpoint.run_transactions(&transactions).await.map_err(Unbrought::Upstream)?;
                 for (key, outcome) in keys.iter().zip(outcomes) {
                     match outcome {
                         Ok(()) => {
                             brought.arrived(key);
                             count += 1;
                         }
-                        Err(why) => failed = Some(why),
+                        Err(why) => failed = Some(Unbrought::Upstream(why)),
                     }
                 }
             }

@@ -4,7 +4,7 @@
 pub(super) mod expire;
 pub(super) mod loading;
 pub mod measured;
-mod mirror;
+pub mod mirror;
 pub(super) mod read;
 mod schema;
 pub(super) mod split;

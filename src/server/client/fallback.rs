@@ -16,7 +16,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     pub(super) async fn settle_keys(&mut self, request: &OwnedRequest, route: Route) -> Result<(), End> {
         let is_queued = self.is_queueing();
         let is_of_transaction = is_queued || matches!(route, Route::Transaction(Transaction::Watch, _));
-        let settling = self.services.settling(&self.session, is_of_transaction);
+        let db = self.transaction.as_ref().and_then(|transaction| transaction.database());
+        let settling = self.services.settling(&self.session, is_of_transaction, db);
         let settled = self.connection.meanwhile(settling.run(request, &route)).await?;
         // Somebody else may answer for the keys by now. Nothing is awaited between this and the answer's beginning.
         if let Some(latest) = self.services.latest() {

@@ -141,7 +141,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             self.connection.incoming.advance(length);
             return Some(Next::Exclusive(Exclusive::Opted(request)));
         }
-        self.forget_caching(!matches!(route, Route::PassThrough(_)) && !route.is_owned());
+        self.forget_caching(!matches!(route, Route::PassThrough(_)) && !route.is_owned_whole());
         None
     }
 
@@ -166,7 +166,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         }
         let request = self.batch.behind(&self.connection.incoming, self.scanner.spans(), length);
         if !matches!(route, Route::Held) && !request.is(0, "CLIENT") {
-            self.forget_caching(!route.is_owned());
+            self.forget_caching(!route.is_owned_whole());
         }
         self.take_said(length, route)
     }

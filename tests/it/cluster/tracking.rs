@@ -148,6 +148,48 @@ fn what_is_said_of_the_next_request_holds_at_its_node() {
     }
 }
 
+/// Of a command with owned keys and others, and behind one that is answered elsewhere.
+#[test]
+fn what_is_said_of_the_next_request_is_used_up_by_it() {
+    let cluster = Cluster::start();
+    let sidecar = in_front_of(&cluster);
+    let (mut writer, key) = (sidecar.wire(), cluster.key_of_each().remove(1));
+    writer.ask(&format!("SET {key} 1"));
+    let mut wire = tracking(&sidecar, " OPTIN");
+    assert_eq!(wire.ask("CLIENT CACHING YES"), "+OK\r\n");
+    assert!(wire.ask(&format!("EXISTS item:apple:def {key}")).starts_with(":2"));
+    writer.ask(&format!("SET {key} 2"));
+    hears_of(&mut wire, &key);
+    assert_eq!(wire.ask_past_pushes("CLIENT TRACKING OFF"), "+OK\r\n");
+    assert_eq!(wire.ask_past_pushes("CLIENT TRACKING ON OPTOUT"), "+OK\r\n");
+    let session = "HGET player:7:session hp";
+    wire.ask_past_pushes("CLIENT CACHING NO");
+    assert_eq!(wire.ask_past_pushes(&format!("GET {key}")), "$1\r\n2\r\n");
+    wire.ask_past_pushes(session);
+    writer.ask("HSET player:7:session hp 55");
+    hears_of(&mut wire, "player:7:session");
+}
+
+/// It asks the nodes to tell itself from now on.
+#[test]
+fn a_client_whose_target_has_left_may_track_for_itself() {
+    let cluster = Cluster::start();
+    let sidecar = in_front_of(&cluster);
+    let (mut target, mut wire, mut writer) = (sidecar.wire(), sidecar.wire(), sidecar.wire());
+    let id = target.ask("CLIENT ID");
+    target.ask("HELLO 3");
+    wire.ask("HELLO 3");
+    assert_eq!(wire.ask(&format!("CLIENT TRACKING ON REDIRECT {}", id.trim_start_matches(':').trim_end())), "+OK\r\n");
+    drop(target);
+    until("it has left", || writer.ask("CLIENT LIST").lines().filter(|line| line.contains("id=")).count() == 2);
+    assert_eq!(wire.ask_past_pushes("CLIENT TRACKING ON"), "+OK\r\n");
+    for key in cluster.key_of_each() {
+        assert_eq!(wire.ask_past_pushes(&format!("GET {key}")), "_\r\n");
+        writer.ask(&format!("SET {key} 1"));
+        hears_of(&mut wire, &key);
+    }
+}
+
 #[test]
 fn another_client_is_told_in_either_protocol() {
     let cluster = Cluster::start();

@@ -211,6 +211,16 @@ fn what_does_not_fit_is_refused_and_stays() {
     assert_eq!(looked(&sidecar, "refused"), 4.0);
     assert!(wire.ask("HSET fixed:6000 text a").contains("takes no writes"), "as in the mode on");
     assert_eq!(wire.ask("DEL note:6001 note:6002 note:6003"), ":3\r\n", "that is always possible");
+    redis.ask("SADD session:7 a");
+    redis.ask("SET session:8 theirs");
+    wire.ask("MULTI");
+    assert_eq!(wire.ask("DEL note:6004 session:7"), "+QUEUED\r\n", "there, too");
+    assert_eq!(wire.ask("EXEC"), "*1\r\n:2\r\n");
+    assert_eq!(redis.ask("EXISTS note:6004 session:7"), ":0\r\n");
+    wire.ask("MULTI");
+    assert_eq!(wire.ask("DEL session:8"), "+QUEUED\r\n");
+    assert_eq!(wire.ask("EXEC"), "*1\r\n:1\r\n");
+    assert_eq!((redis.ask("EXISTS session:8").as_str(), wire.ask("GET session:8").as_str()), (":0\r\n", "$-1\r\n"));
     assert!(wire.ask("EVAL return 1 note:5000").starts_with('-'));
 }
 

@@ -5,6 +5,7 @@ use super::place::{NOTES, Place, config};
 use crate::operations::reload::reload;
 use crate::support::sidecar::Sidecar;
 use crate::support::wire::Wire;
+use crate::support::{until, warnings};
 
 fn mode(wire: &mut Wire, words: &str) -> String {
     wire.ask(&format!("HEARTHSIDE MODE {NOTES} {words}"))
@@ -78,6 +79,29 @@ fn a_block_that_a_reload_takes_away_gives_its_keys_back() {
     assert_eq!(redis.ask("HGET note:5000 text"), "$4\r\nours\r\n");
 }
 
+/// Only the store has them, and they are not forgotten.
+#[test]
+fn while_the_upstream_is_away_the_mapping_stays() {
+    let mut place = Place::new();
+    let sidecar =
+        place.builder("mode = \"fallback\"").expect(warnings::UPSTREAM_AWAY).expect(&[warnings::OTHER_MODE]).start();
+    let mut wire = sidecar.wire();
+    place.redis.wire().ask("HSET note:5000 text theirs");
+    assert_eq!(wire.ask("HSET note:5000 text ours"), ":0\r\n");
+    place.redis.kill();
+    for words in ["off", "shadow", "fallback 0"] {
+        let told = mode(&mut wire, words);
+        assert!(told.contains("stay as they were; ask again"), "{words}: {told}");
+        assert!(wire.ask("HEARTHSIDE MODE").contains("fallback"), "{words}");
+    }
+    place.redis.launch();
+    until("it goes", || {
+        let told = mode(&mut wire, "off");
+        !told.contains("stay as they were")
+    });
+    assert_eq!(wire.ask("HGET note:5000 text"), "$4\r\nours\r\n");
+}
+
 #[test]
 fn keys_of_another_database_are_read_there_and_not_taken_from_it() {
     let place = Place::new();
@@ -94,6 +118,13 @@ fn keys_of_another_database_are_read_there_and_not_taken_from_it() {
     wire.ask("MULTI");
     assert!(wire.ask("HGET note:5000 text").contains("this client is in database 1"));
     assert!(wire.ask("EXEC").starts_with("-EXECABORT"));
+    // Inside a transaction, too.
+    wire.ask("SELECT 0");
+    wire.ask("MULTI");
+    wire.ask("SELECT 1");
+    assert!(wire.ask("HINCRBY note:5000 seen 1").contains("this client is in database 1"));
+    assert!(wire.ask("EXEC").starts_with("-EXECABORT"));
+    wire.ask("SELECT 1");
     mode(&mut wire, "off");
     assert_eq!(wire.ask("HGET note:5000 text"), "$6\r\ntheirs\r\n");
     // With the database in upstream.url a client is in it from the start.
