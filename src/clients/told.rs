@@ -1,7 +1,7 @@
 //! What a client that tracks its keys is told of owned ones (CLIENT TRACKING): by a push behind its replies, or to the
 //! client that it has named (REDIRECT).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -100,12 +100,14 @@ impl OwnNews {
         self.0.is_any()
     }
 
-    /// All that waits, as it is written. Of the keys that begin with one prefix one message tells.
+    /// All that waits, as it is written: of each key once. Of the keys that begin with one prefix one message tells.
     #[must_use]
     pub fn take(&self) -> Vec<Bytes> {
         let (mut all, mut by_prefix) = (Vec::new(), BTreeMap::<Bytes, Vec<Bytes>>::new());
+        let mut told = HashSet::new();
         for news in self.0.take() {
             match news {
+                News::Key(key) if !told.insert(key.clone()) => {}
                 News::Key(key) => all.push(invalidation::push(Some(&[key]))),
                 News::Of(prefix, key) => by_prefix.entry(prefix).or_default().push(key),
                 News::All => all.push(invalidation::push(None)),
@@ -136,7 +138,8 @@ mod tests {
     fn keys_of_one_prefix_are_told_together_and_too_many_become_all() {
         let news = OwnNews::default();
         let of = |prefix: &'static str, key: &'static str| News::Of(Bytes::from(prefix), Bytes::from(key));
-        for one in [News::Key(Bytes::from("k")), of("b", "b2"), of("a", "a1"), of("b", "b1"), of("b", "b2")] {
+        let key = || News::Key(Bytes::from("k"));
+        for one in [key(), key(), of("b", "b2"), of("a", "a1"), of("b", "b1"), of("b", "b2")] {
             news.add(one);
         }
         assert!(news.is_any());
