@@ -5,6 +5,7 @@ pub mod decode;
 pub mod encode;
 pub mod inline;
 pub mod invalidation;
+pub mod key_channels;
 pub mod number;
 pub mod passage;
 pub mod pieces;

@@ -9,10 +9,8 @@
 
 use super::table::Topic;
 use crate::command::slot_of;
+use crate::resp::key_channels::{may_notify, notifies};
 use crate::resp::pubsub::{self, Kind};
-
-/// With one of these begins the channel of a keyspace notification.
-const NOTIFICATIONS: [&[u8]; 2] = [b"__keyspace@", b"__keyevent@"];
 
 /// Which nodes have what is published there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,21 +27,9 @@ pub(super) enum Reach {
 pub(super) fn reach((kind, name): &Topic) -> Reach {
     match kind {
         Kind::Shard => Reach::Owner(slot_of(name)),
-        Kind::Channel if notifies(name) => Reach::Each,
-        Kind::Pattern if may_notify(name) => Reach::Each,
+        Kind::Channel | Kind::Pattern if may_notify(*kind, name) => Reach::Each,
         Kind::Channel | Kind::Pattern => Reach::Any,
     }
-}
-
-/// True for the channel of a keyspace notification.
-fn notifies(channel: &[u8]) -> bool {
-    NOTIFICATIONS.iter().any(|first| channel.starts_with(first))
-}
-
-/// True for a pattern that may match such a channel, by what stands before its first wildcard.
-fn may_notify(pattern: &[u8]) -> bool {
-    let plain = pattern.iter().position(|byte| b"*?[\\".contains(byte)).map_or(pattern, |end| &pattern[..end]);
-    notifies(plain) || plain.len() < pattern.len() && NOTIFICATIONS.iter().any(|first| first.starts_with(plain))
 }
 
 /// True when a message that came from one of several nodes is told by that node alone: the others do not bring it, too.
