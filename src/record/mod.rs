@@ -1,7 +1,7 @@
 //! The value of one owned key (a hash, list, string or set) and all commands on it: each is read and answered here, as
 //! Redis does it. Pure. `verbs.rs` is the table of the commands. Reads are in `read.rs`, `collections.rs`, `scan.rs`
 //! (with LPOS) and `random.rs`; writes in `write.rs`, `set.rs` and `edit.rs`; `expire.rs` and `ttl.rs` are about when a
-//! key expires.
+//! key expires; `events.rs` says what is told of a write.
 //!
 //! A record keeps its elements already encoded as RESP bulk strings, one behind the other; RESP2 and RESP3
 //! differ only in the header before them. So a whole-value reply is a header and one copy, and a single
@@ -12,6 +12,7 @@ mod body;
 mod collections;
 mod difference;
 mod edit;
+mod events;
 mod expire;
 mod random;
 mod read;
@@ -26,10 +27,11 @@ use std::hash::{Hash, Hasher};
 
 pub use difference::Difference;
 pub use edit::{Change, Condition, Decimal, Edit, RowEdit};
+pub use events::KeyEvent;
 pub use expire::ExpireCommand;
 pub use read::{Answer, ReadError};
 pub use ttl::View;
-pub use verbs::{ParseExpire, ParseWrite, Verb, WriteVerb, verb_of};
+pub use verbs::{ParseExpire, Verb, WriteVerb, verb_of};
 pub use write::{TtlChange, Write, Written};
 
 use body::Body;

@@ -10,7 +10,7 @@ use super::{Shape, collections, random, scan, set, ttl};
 use crate::command::{self, Request, Spec};
 
 /// Reads the arguments of a write command.
-pub type ParseWrite = fn(&Request<'_>, &'static Spec) -> Result<Write, ReadError>;
+type ParseWrite = fn(&Request<'_>, &'static Spec) -> Result<Write, ReadError>;
 /// Reads the arguments of a command that changes when a key expires.
 pub type ParseExpire = fn(&Request<'_>, &'static Spec) -> Result<ExpireCommand, ReadError>;
 
@@ -33,25 +33,42 @@ pub struct WriteVerb {
     /// The shape that the value must have.
     pub shape: Shape,
     /// Reads the arguments, whose number the table accepts.
-    pub parse: ParseWrite,
+    parse: ParseWrite,
+    /// The event that is told of it (keyspace notifications).
+    event: &'static str,
     /// It deletes the key, whatever its arguments are (GETDEL).
     pub deletes: bool,
 }
 
-const fn hash(parse: ParseWrite) -> Verb {
-    Verb::Write(WriteVerb { shape: Shape::Hash, parse, deletes: false })
+impl WriteVerb {
+    /// Reads the arguments, whose number the table accepts.
+    ///
+    /// # Errors
+    /// What is wrong with them.
+    pub fn read(&self, request: &Request<'_>, spec: &'static Spec) -> Result<Write, ReadError> {
+        Ok((self.parse)(request, spec)?.told_as(self.event))
+    }
 }
 
-const fn string(parse: ParseWrite) -> Verb {
-    Verb::Write(WriteVerb { shape: Shape::String, parse, deletes: false })
+const fn hash(event: &'static str, parse: ParseWrite) -> Verb {
+    Verb::Write(WriteVerb { shape: Shape::Hash, parse, event, deletes: false })
 }
 
-const fn set_of(parse: ParseWrite) -> Verb {
-    Verb::Write(WriteVerb { shape: Shape::Set, parse, deletes: false })
+const fn string(event: &'static str, parse: ParseWrite) -> Verb {
+    Verb::Write(WriteVerb { shape: Shape::String, parse, event, deletes: false })
 }
 
-const fn list(parse: ParseWrite) -> Verb {
-    Verb::Write(WriteVerb { shape: Shape::List, parse, deletes: false })
+const fn set_of(event: &'static str, parse: ParseWrite) -> Verb {
+    Verb::Write(WriteVerb { shape: Shape::Set, parse, event, deletes: false })
+}
+
+const fn list(event: &'static str, parse: ParseWrite) -> Verb {
+    Verb::Write(WriteVerb { shape: Shape::List, parse, event, deletes: false })
+}
+
+/// GETDEL.
+const fn deleted(parse: ParseWrite) -> Verb {
+    Verb::Write(WriteVerb { shape: Shape::String, parse, event: "del", deletes: true })
 }
 
 /// Every command that is answered on one owned key.
@@ -85,28 +102,28 @@ const VERBS: &[(&str, Verb)] = &[
     ("pttl", Verb::Inspect(ttl::pttl)),
     ("expiretime", Verb::Inspect(ttl::expiretime)),
     ("pexpiretime", Verb::Inspect(ttl::pexpiretime)),
-    ("hset", hash(|request, spec| write::put_fields(request, spec, ReplyForm::Created))),
-    ("hmset", hash(|request, spec| write::put_fields(request, spec, ReplyForm::Ok))),
-    ("hsetnx", hash(write::hsetnx)),
-    ("hdel", hash(write::hdel)),
-    ("hincrby", hash(write::hincrby)),
-    ("hincrbyfloat", hash(write::hincrbyfloat)),
-    ("set", string(set::set)),
-    ("setex", string(|request, spec| set::setex(request, spec, 1000))),
-    ("psetex", string(|request, spec| set::setex(request, spec, 1))),
-    ("setnx", string(write::setnx)),
-    ("getset", string(write::getset)),
-    ("getdel", Verb::Write(WriteVerb { shape: Shape::String, parse: write::getdel, deletes: true })),
-    ("append", string(write::append)),
-    ("incr", string(|_, _| Ok(write::count_value(1)))),
-    ("decr", string(|_, _| Ok(write::count_value(-1)))),
-    ("incrby", string(write::incrby)),
-    ("decrby", string(write::decrby)),
-    ("incrbyfloat", string(write::incrbyfloat)),
-    ("sadd", set_of(|request, _| Ok(write::members(request, true)))),
-    ("srem", set_of(|request, _| Ok(write::members(request, false)))),
-    ("rpush", list(write::rpush)),
-    ("lrem", list(write::lrem)),
+    ("hset", hash("hset", |request, spec| write::put_fields(request, spec, ReplyForm::Created))),
+    ("hmset", hash("hset", |request, spec| write::put_fields(request, spec, ReplyForm::Ok))),
+    ("hsetnx", hash("hset", write::hsetnx)),
+    ("hdel", hash("hdel", write::hdel)),
+    ("hincrby", hash("hincrby", write::hincrby)),
+    ("hincrbyfloat", hash("hincrbyfloat", write::hincrbyfloat)),
+    ("set", string("set", set::set)),
+    ("setex", string("set", |request, spec| set::setex(request, spec, 1000))),
+    ("psetex", string("set", |request, spec| set::setex(request, spec, 1))),
+    ("setnx", string("set", write::setnx)),
+    ("getset", string("set", write::getset)),
+    ("getdel", deleted(write::getdel)),
+    ("append", string("append", write::append)),
+    ("incr", string("incrby", |_, _| Ok(write::count_value(1)))),
+    ("decr", string("incrby", |_, _| Ok(write::count_value(-1)))),
+    ("incrby", string("incrby", write::incrby)),
+    ("decrby", string("incrby", write::decrby)),
+    ("incrbyfloat", string("incrbyfloat", write::incrbyfloat)),
+    ("sadd", set_of("sadd", |request, _| Ok(write::members(request, true)))),
+    ("srem", set_of("srem", |request, _| Ok(write::members(request, false)))),
+    ("rpush", list("rpush", write::rpush)),
+    ("lrem", list("lrem", write::lrem)),
     ("expire", Verb::Expire(|request, spec| expire::expire(request, spec, 1000, false))),
     ("pexpire", Verb::Expire(|request, spec| expire::expire(request, spec, 1, false))),
     ("expireat", Verb::Expire(|request, spec| expire::expire(request, spec, 1000, true))),

@@ -6,6 +6,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use super::Record;
 use super::edit::{Change, Condition, Decimal, Edit, Values};
+use super::events::DELETED;
 use super::read::{ReadError, integer};
 use crate::command::{Request, Spec};
 use crate::errors::as_redis;
@@ -31,6 +32,8 @@ pub struct Write {
     /// What it asks of the time to live.
     pub life: TtlChange,
     form: ReplyForm,
+    /// The event that is told of it.
+    pub(super) event: &'static str,
 }
 
 /// What a store did.
@@ -86,7 +89,12 @@ pub(super) enum ReplyForm {
 
 impl Write {
     fn new(edit: Edit, form: ReplyForm) -> Self {
-        Self { edit, life: TtlChange::Keep, form }
+        Self { edit, life: TtlChange::Keep, form, event: DELETED }
+    }
+
+    /// The same, of which this event is told.
+    pub(super) fn told_as(self, event: &'static str) -> Self {
+        Self { event, ..self }
     }
 
     /// A string that becomes `value`.
@@ -96,7 +104,8 @@ impl Write {
             (false, Condition::Always) => ReplyForm::Ok,
             (false, _) => ReplyForm::OkOrNull,
         };
-        Self { edit: one(&[], Change::Put(Bytes::copy_from_slice(value)), condition), life, form }
+        let edit = one(&[], Change::Put(Bytes::copy_from_slice(value)), condition);
+        Self { life, ..Self::new(edit, form) }
     }
 
     /// True if it can only take something away, so that an absent key stays absent.
@@ -292,7 +301,7 @@ pub(super) fn append(request: &Request<'_>, _: &'static Spec) -> Result<Write, R
 pub(super) fn setnx(request: &Request<'_>, _: &'static Spec) -> Result<Write, ReadError> {
     let value = Change::Put(Bytes::copy_from_slice(request.arg(2)));
     let edit = one(&[], value, Condition::FieldAbsent);
-    Ok(Write { edit, life: TtlChange::Persist, form: ReplyForm::Applied })
+    Ok(Write { life: TtlChange::Persist, ..Write::new(edit, ReplyForm::Applied) })
 }
 
 pub(super) fn getset(request: &Request<'_>, _: &'static Spec) -> Result<Write, ReadError> {

@@ -106,7 +106,7 @@ fn change(mappings: &[Mapping], command: &Queued) -> Change {
     let mapping = &mappings[key.mapping.index()];
     let read = match verb {
         Verb::Write(verb) if goes_through(mapping.config.write) && verb.shape == mapping.config.shape => {
-            (verb.parse)(&request.view(), key.spec).map(Change::Write)
+            verb.read(&request.view(), key.spec).map(Change::Write)
         }
         Verb::Expire(parse) => parse(&request.view(), key.spec).map(|command| {
             if mapping.expires_rows(command.gives_value) { Change::Expire(command) } else { Change::Nothing }
@@ -213,7 +213,7 @@ fn reading(request: &OwnedRequest, key: OwnedKey, verb: Verb) -> Option<Asked> {
     let request = request.view();
     match verb {
         Verb::Read(answer) | Verb::Inspect(answer) => Some(Asked::Read(answer)),
-        Verb::Write(verb) => (verb.parse)(&request, key.spec).ok().map(Asked::Mismatch),
+        Verb::Write(verb) => verb.read(&request, key.spec).ok().map(Asked::Mismatch),
         Verb::Expire(parse) => parse(&request, key.spec).ok().map(Asked::TtlChange),
     }
 }

@@ -172,7 +172,7 @@ impl Settling {
         match route {
             Route::Cached(key, Verb::Write(verb)) => {
                 let is_taken = refusal(subject.mapping, subject.request, *key, *verb).is_none();
-                match (verb.parse)(subject.request, key.spec) {
+                match verb.read(subject.request, key.spec) {
                     Ok(write) if is_taken => Ok((false, self.before_write(subject, &write, verb.deletes).await?)),
                     _ => Ok((false, None)),
                 }

@@ -24,7 +24,7 @@ impl Call<'_> {
         if let Some(text) = refusal(mapping, self.request, key, verb) {
             return self.refuse(&text);
         }
-        match (verb.parse)(self.request, key.spec) {
+        match verb.read(self.request, key.spec) {
             Err(error) => self.error(&error.to_string()),
             Ok(write) if verb.shape != mapping.config.shape => self.mismatch(key, write),
             Ok(write) if mapping.config.write == WriteMode::Fill => self.fill(key, &write),
@@ -203,7 +203,7 @@ mod tests {
             ("APPEND k:1 v", true, "-WRONGTYPE "),
         ] {
             let (request, key, verb) = command(line);
-            let write = (verb.parse)(&request.view(), key.spec).expect("read");
+            let write = verb.read(&request.view(), key.spec).expect("read");
             let (mapping, mut out) = (mapping(""), BytesMut::new());
             let mismatch = Mismatch { mapping: &mapping.config, request: &request.view(), at: key.at, write: &write };
             mismatch.answer(holds.then_some(&record), Proto::Resp2, &mut out);
