@@ -29,6 +29,7 @@ pub mod keys;
 mod quota;
 // 2: values and decisions, pure
 pub mod access;
+mod key_events;
 pub mod mapping;
 pub mod record;
 mod tracking;

@@ -12,6 +12,7 @@ use super::check::Failure;
 use super::reading::Reading;
 use crate::admin::Readiness;
 use crate::journal::Waiting;
+use crate::key_events::KeyEvents;
 use crate::store::{StoreError, Unavailable};
 use crate::telemetry::Metrics;
 use crate::tracking::Tracking;
@@ -44,8 +45,9 @@ pub(super) async fn begin(
     let away = Arc::new(Unavailable::new("the store has not answered yet"));
     readiness.waits_for(away.clone());
     let tracking = Arc::new(Tracking::new(&settings.tracking, metrics.tracking.clone()));
-    let (metrics, settles) = (metrics.clone(), Arc::default());
-    let ground = Ground { settings, mappings, journal, quotas: Vec::new(), metrics, settles, tracking };
+    let events = Arc::new(KeyEvents::new(&settings.notify, metrics.key_events.clone()));
+    let (metrics, settles, quotas) = (metrics.clone(), Arc::default(), Vec::new());
+    let ground = Ground { settings, mappings, journal, quotas, metrics, settles, tracking, events };
     let mut arrival =
         Arrival { ground: ground.clone(), away: away.clone(), stuck: Arc::default(), logged: String::new() };
     let first = arrival.ask_once().await?;

@@ -18,6 +18,7 @@ use crate::definitions::{DefinitionSource, Definitions, Reloader};
 use crate::dispatch::listing::scans::Scans;
 use crate::dispatch::{Owned, Settles};
 use crate::journal::{Journal, Waiting};
+use crate::key_events::KeyEvents;
 use crate::mapping::{Kind, Mapping, Mappings};
 use crate::quota::Quota;
 use crate::store::file::load_file;
@@ -61,6 +62,8 @@ pub(super) struct Ground {
     pub(super) settles: Arc<Settles>,
     /// Who keeps which keys, whatever is served.
     pub(super) tracking: Arc<Tracking>,
+    /// Who is told what happens to owned keys, whatever is served.
+    pub(super) events: Arc<KeyEvents>,
 }
 
 impl Ground {
@@ -75,7 +78,8 @@ impl Ground {
         self.show_counts();
         store.count_with(&self.metrics.store);
         let mappings = Arc::new(self.mappings.clone());
-        let (tracking, definitions) = (self.tracking.clone(), Arc::new(Definitions::telling(self.tracking.clone())));
+        let (tracking, events) = (self.tracking.clone(), self.events.clone());
+        let definitions = Arc::new(Definitions::telling(tracking.clone(), events.clone()));
         let reloader = Reloader::new(definitions.clone(), sources, store.clone(), self.metrics.definitions.clone());
         let (cache, tasks) = Cache::new(cache::Parts {
             plans: cached,
@@ -83,6 +87,7 @@ impl Ground {
             journal: self.journal.clone(),
             store: store.clone(),
             tracking: tracking.clone(),
+            events: events.clone(),
             quotas: self.quotas.clone(),
             runtime: Handle::current(),
             mappings: self.metrics.mappings.clone(),
@@ -95,6 +100,7 @@ impl Ground {
             reloader: Arc::new(reloader),
             settles: self.settles.clone(),
             tracking,
+            events,
             scans: Scans::new(self.metrics.owned.clone()),
             store,
             awaits,
@@ -314,8 +320,9 @@ pub(super) async fn successor(
         None => journal(settings, &mappings, metrics).await?,
     };
     let (settings, quotas) = (settings.clone(), old.cache.quotas());
-    let (metrics, settles, tracking) = (metrics.clone(), old.settles.clone(), old.tracking.clone());
-    let ground = Ground { settings, mappings, journal, quotas, metrics, settles, tracking };
+    let (metrics, settles) = (metrics.clone(), old.settles.clone());
+    let (tracking, events) = (old.tracking.clone(), old.events.clone());
+    let ground = Ground { settings, mappings, journal, quotas, metrics, settles, tracking, events };
     let built = parts.into_owned(&ground, waiting, None).await?;
     built.owned.reloader.load_next().await.map_err(|failed| Failure::Start(failed.join("; ")))?;
     Ok(built)

@@ -47,7 +47,7 @@ use crate::dispatch::{ModeOrder, Owned};
 use crate::server::bind_admin;
 use crate::telemetry::audit::AuditLine;
 use crate::telemetry::{LastingPart, Metrics, lasting};
-use crate::upstream::PrivateServer;
+use crate::upstream::{PrivateServer, Topology};
 
 /// Runs a sidecar until a signal says to stop, on the sockets that were `passed` and on others; `reread` reads the
 /// configuration again.
@@ -82,6 +82,7 @@ pub async fn run(reading: Reading, reread: impl Fn() -> Loaded, mut passed: Pass
         started = started => started?,
         () = signals.stop() => return Ok(()),
     };
+    built.owned.events.are_of(topology.as_ref().map_or(0, Topology::db));
     let mut sidecar = Sidecar::new(reading, built, readiness, metrics, tasks);
     sidecar.look_after();
     let served = match Serving::open(topology, &mut sidecar, &mut passed).await {

@@ -248,6 +248,10 @@ impl Sidecar {
     /// Notes which keys are written through these mappings, as the modes in force want it, and which are owned.
     pub(super) fn note_written(&self, owned: &Owned) {
         owned.cache.is_in(&self.modes);
+        let (mappings, modes) = (owned.mappings.clone(), self.modes.clone());
+        owned
+            .events
+            .own(Box::new(move |key: &[u8]| mappings.keyspace.owner(key).is_some_and(|id| modes.owns(id, key))));
         owned.cache.note_written(&owned.mappings, noted(owned, &self.modes));
     }
 

@@ -214,6 +214,7 @@ impl Sidecar {
         for name in keep_fixed(&mut self.reading.config.settings, in_force) {
             tracing::warn!(setting = name, "this setting is changed by a restart only; its old value stays in force");
         }
+        self.owned.events.configure(&self.reading.config.settings.notify);
         match successor {
             Some(new) => self.succeed(serving, edition, new).await,
             None => {
@@ -233,6 +234,7 @@ impl Sidecar {
             self.obey(serving, order).await;
         }
         if let Some(topology) = topology {
+            self.owned.events.are_of(topology.db());
             serving.upstream.move_to(topology);
         }
         Ok(())
@@ -330,9 +332,10 @@ fn is_at_the_same(old: &config::Upstream, new: &config::Upstream) -> bool {
 }
 
 /// Sections, or single settings, that a reload may change.
-const FREE: [&str; 14] = [
+const FREE: [&str; 15] = [
     "audit",
     "limits",
+    "notify",
     "security",
     "slowlog",
     "tls",

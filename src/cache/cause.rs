@@ -66,6 +66,16 @@ impl Cause {
         }
     }
 
+    /// True when somebody has changed the key, it is not known how: whoever listens is told that alone.
+    pub(super) fn is_news(&self) -> bool {
+        match self {
+            Self::Change(_) | Self::Stale => true,
+            // A DEL tells of itself.
+            Self::Command(name) => *name != "DEL",
+            _ => false,
+        }
+    }
+
     /// One word, for scripts.
     #[must_use]
     pub const fn name(&self) -> &'static str {

@@ -17,6 +17,7 @@ use super::write_behind::expiry::Renewals;
 use super::writes::Writer;
 use crate::config;
 use crate::journal::Journal;
+use crate::key_events::KeyEvents;
 use crate::quota::Quota;
 use crate::store::{self, CurrentPlan, Store};
 use crate::telemetry::metrics::{CacheMetrics, MappingMetrics, WriteBehindMetrics};
@@ -35,6 +36,8 @@ pub struct Parts<'s> {
     pub store: Arc<Store>,
     /// Who keeps which keys, and is told when they change.
     pub tracking: Arc<Tracking>,
+    /// Who is told what happens to keys.
+    pub events: Arc<KeyEvents>,
     /// The limits of mappings that are served already, and what of them is taken.
     pub quotas: Vec<Arc<Quota>>,
     /// Where writes run.
@@ -51,11 +54,11 @@ impl Cache {
     /// An empty cache, and what is to run beside it.
     #[must_use]
     pub fn new(parts: Parts<'_>) -> (Self, Tasks) {
-        let Parts { plans, settings, journal, store, tracking, quotas, runtime, mappings, metrics, deferred_metrics } =
-            parts;
+        let Parts { plans, settings, journal, store, tracking, events, quotas, runtime, .. } = parts;
+        let (mappings, metrics, deferred_metrics) = (parts.mappings, parts.metrics, parts.deferred_metrics);
         let (waiting, renewals) = Renewals::new();
         let source = Source::new(plans, settings, store, &mappings, &quotas, &tracking);
-        let (memory, picked) = Memory::new(source, settings, metrics.clone(), tracking);
+        let (memory, picked) = Memory::new(source, settings, metrics.clone(), (tracking, events));
         let memory = Arc::new(memory);
         // The notice of a longer flush would be one of the whole mapping, which nobody could tell from a stranger's.
         let rows = settings.journal.flush_rows.min(store::MOST_KEYS);

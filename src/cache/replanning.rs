@@ -29,7 +29,11 @@ impl Cache {
     pub async fn replan(&self, id: MappingId) -> Result<(), StoreError> {
         match self.memory.source.cached(id) {
             Some(cached) => {
-                cached.current.replan(&self.memory.source.store, || cached.raise_epoch(Cause::Schema)).await
+                let forget = || {
+                    cached.raise_epoch(Cause::Schema);
+                    self.memory.misses_events();
+                };
+                cached.current.replan(&self.memory.source.store, forget).await
             }
             None => Ok(()),
         }

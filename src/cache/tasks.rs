@@ -55,6 +55,8 @@ impl Tasks {
         }
         let ending = memory.clone();
         tasks.spawn(lasting(LastingPart::Tidying, panics.clone(), async move || tell_of_ends(&ending).await));
+        let expiring = memory.clone();
+        tasks.spawn(lasting(LastingPart::Tidying, panics.clone(), async move || tell_of_expired(&expiring).await));
         let outdated = memory.clone();
         tasks.spawn(lasting(LastingPart::Tidying, panics.clone(), async move || remove_outdated(&outdated).await));
         tasks.spawn(lasting(LastingPart::Tidying, panics.clone(), async move || tidy(&memory).await));
@@ -65,6 +67,13 @@ impl Tasks {
 async fn tell_of_ends(memory: &Memory) {
     loop {
         memory.tell_of_ends().await;
+    }
+}
+
+/// Tells those who are subscribed to events of each key that ends by a column of its row.
+async fn tell_of_expired(memory: &Arc<Memory>) {
+    loop {
+        memory.tell_of_expired().await;
     }
 }
 

@@ -12,6 +12,7 @@ mod log_level;
 mod mapping;
 mod mode;
 mod nearest;
+mod notify;
 mod rate;
 mod serde_messages;
 mod size;
@@ -38,6 +39,7 @@ pub use load::{Loaded, SHIPPED, default_file, load, read};
 pub use mapping::{DeleteMode, MappingConfig, Shape, Timestamps, Watch, WriteMode};
 pub use mode::Mode;
 pub use nearest::nearest;
+pub use notify::Notify;
 pub use rate::Rate;
 pub use size::ByteSize;
 pub use slowlog::Slowlog;
@@ -79,6 +81,8 @@ pub struct Settings {
     pub cache: Cache,
     /// `[tracking]`.
     pub tracking: Tracking,
+    /// `[notify]`.
+    pub notify: Notify,
     /// `[journal]`.
     pub journal: Journal,
     /// `[verify]`.

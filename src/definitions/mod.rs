@@ -15,6 +15,7 @@ use bytes::Bytes;
 
 pub use reload::{DefinitionSource, Reloader};
 
+use crate::key_events::KeyEvents;
 use crate::keys::MappingId;
 use crate::record::{Record, Table};
 use crate::telemetry::clock::Tick;
@@ -124,13 +125,15 @@ pub struct Definitions {
     lacks_some: AtomicBool,
     /// Who keeps keys, and is told when they change.
     tracking: Arc<Tracking>,
+    /// Who is told that they have changed.
+    events: Arc<KeyEvents>,
 }
 
 impl Definitions {
     /// No version yet; these are told of changes.
     #[must_use]
-    pub fn telling(tracking: Arc<Tracking>) -> Self {
-        Self { tracking, ..Self::default() }
+    pub fn telling(tracking: Arc<Tracking>, events: Arc<KeyEvents>) -> Self {
+        Self { tracking, events, ..Self::default() }
     }
 
     /// A client that tracks is given a definition by this version. Whether that is still what the next one would be
@@ -142,15 +145,25 @@ impl Definitions {
         }
     }
 
-    /// Tells those who keep keys of mapping `id` which of them are not what they were.
+    /// Tells those who keep keys, or are subscribed to their events, which of them are not what they were. That they
+    /// are read for the first time is no event.
     fn tell(&self, before: Option<&Set>, after: &Set) {
-        if self.tracking.is_idle() {
+        if self.tracking.is_idle() && self.events.is_idle() {
             return;
         }
         let was = |key: &[u8]| before.and_then(|set| set.get(key));
         let gone = before.into_iter().flat_map(Set::keys).filter(|key| after.get(key).is_none());
         let changed = after.keys().filter(|key| was(key) != after.get(key));
-        gone.chain(changed).for_each(|key| self.tracking.changed(key, None));
+        for key in gone.chain(changed) {
+            self.tracking.changed(key, None);
+            if before.is_some() {
+                self.tell_event(key, after.get(key).is_some());
+            }
+        }
+    }
+
+    fn tell_event(&self, key: &[u8], is_there: bool) {
+        if is_there { self.events.changed(key) } else { self.events.gone(key) }
     }
 
     /// The current version, to be held for one command.

@@ -85,7 +85,10 @@ impl Definitions {
             }
             super::Snapshot { sets }
         });
-        next.iter().flat_map(|(_, rows)| rows).for_each(|(key, _)| self.tracking.changed(key, None));
+        for (key, record) in next.iter().flat_map(|(_, rows)| rows) {
+            self.tracking.changed(key, None);
+            self.tell_event(key, record.is_some());
+        }
     }
 }
 

@@ -112,7 +112,8 @@ impl<'a> Call<'a> {
         }
         let Membership { hub, subscriber, .. } = self.services.membership(self.session);
         let (hub, subscriber) = (hub.clone(), subscriber.clone());
-        let shared = Shared { hub, subscriber, patience: self.services.upstream.patience() };
+        let listening = self.services.listening(self.session);
+        let shared = Shared { hub, subscriber, listening, patience: self.services.upstream.patience() };
         match subscribes {
             true => shared.subscribe(self.session, kind, self.request),
             false => shared.unsubscribe(self.session, kind, self.request, self.out),

@@ -60,6 +60,7 @@ use crate::clients::Registry;
 use crate::command::{OwnedRequest, Request, Spec};
 use crate::errors;
 use crate::inspect::{About, Subject};
+use crate::key_events::Listening;
 use crate::resp::encode;
 use crate::resp::pieces::Pieces;
 use crate::route::{Pin, Route, Router, Unknown};
@@ -354,6 +355,11 @@ impl Services {
                 self.upstream.own_hub(owner, self.policy.subscriber_output, session.peer.holding.clone())
             }
         })
+    }
+
+    /// What a client hears of the events of owned keys, which is subscribed or about to be.
+    pub fn listening(&self, session: &mut Session) -> Arc<Listening> {
+        session.hears_of(&self.owned.events, self.policy.subscriber_output)
     }
 
     /// Asks the client's lane something of our own words; `resendable` if it only reads.

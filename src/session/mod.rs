@@ -4,6 +4,7 @@
 //! needs in `transaction`.
 
 mod beside;
+mod events;
 mod policy;
 mod recency;
 mod rights;
@@ -20,6 +21,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 pub use beside::Beside;
+use events::Events;
 pub use policy::Policy;
 pub use recency::Recency;
 pub use rights::Rights;
@@ -122,6 +124,8 @@ pub struct Session {
     first_user: Option<Arc<User>>,
     /// Its place in a hub, once it has subscribed in one (`pubsub.mode = "shared"`, or behind a cluster).
     membership: Option<Membership>,
+    /// What it hears of owned keys, once it has subscribed.
+    events: Option<Events>,
     /// What it keeps of owned keys, if it tracks.
     tracks: Option<Box<Tracks>>,
     /// Where its requests go.
@@ -158,6 +162,7 @@ impl Session {
             edition: 0,
             reply: ReplyMode::On,
             membership: None,
+            events: None,
             tracks: None,
             way: Way::default(),
         }
@@ -347,7 +352,7 @@ impl Session {
     /// Forgets everything that `RESET` forgets.
     pub fn reset(&mut self) {
         self.way = Way::default();
-        (self.membership, self.tracks) = (None, None);
+        (self.membership, self.events, self.tracks) = (None, None, None);
         self.reply = ReplyMode::On;
         self.regroup(self.home.clone());
         self.user = self.first_user.clone();

@@ -33,6 +33,12 @@ pub struct RowChange {
 }
 
 impl RowChange {
+    /// True when no row has the key any more.
+    #[must_use]
+    pub const fn is_gone(&self) -> bool {
+        self.left.row.is_none()
+    }
+
     /// The table, as the mapping writes it.
     #[must_use]
     pub const fn table(&self) -> &Arc<str> {

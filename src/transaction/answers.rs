@@ -4,7 +4,7 @@ use bytes::{BufMut, Bytes};
 
 use super::Desk;
 use super::store::{Asked, KeyStep, OneStep, StoreAnswer};
-use crate::cache::{AllDone, Cause, Done, ExpireOutcome};
+use crate::cache::{AllDone, Done, ExpireOutcome};
 use crate::command::OwnedRequest;
 use crate::dispatch::{Living, Mismatch, Owned, answer_from, answer_lived};
 use crate::errors;
@@ -104,7 +104,7 @@ fn answer_several(desk: &mut Desk<'_>, split: Split, keys: &[KeyStep], done: &[D
 fn removed(owned: &Owned, key: &KeyStep, done: &[Done], client: u64) -> bool {
     match key {
         KeyStep::Step(step) => matches!(&done[*step], Done::Written(Ok(written)) if written.old.is_some()),
-        KeyStep::Forget(key) => owned.cache.invalidate(key, Cause::Asked("DEL", client)),
+        KeyStep::Forget(key) => owned.forget(key, client),
         KeyStep::Definition(..) => false,
     }
 }

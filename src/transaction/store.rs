@@ -11,7 +11,7 @@ use crate::command::OwnedRequest;
 use crate::config::{DeleteMode, WriteMode};
 use crate::keys::MappingId;
 use crate::mapping::Mapping;
-use crate::record::{Answer, Edit, ExpireCommand, TtlChange, Verb, Write};
+use crate::record::{Answer, ExpireCommand, Verb, Write};
 use crate::route::{Holder, OwnedKey, Route, Split, SplitKeys};
 
 /// How one queued command is answered.
@@ -172,7 +172,7 @@ impl Planning<'_> {
     fn one(&mut self, request: &OwnedRequest, key: OwnedKey, verb: Verb, change: Change) -> Option<StoreAnswer> {
         let text = request.key(key.at);
         let (act, asked) = match change {
-            Change::Write(write) => (Act::Write(write.edit.clone(), write.life), Asked::Write(write)),
+            Change::Write(write) => (Act::Write(write.clone()), Asked::Write(write)),
             Change::Expire(command) => {
                 let gives_value = command.gives_value;
                 (Act::ChangeTtl(command), Asked::Expire { gives_value })
@@ -197,7 +197,7 @@ impl Planning<'_> {
     fn key_step(&mut self, key: Bytes, split: Split, holder: Holder) -> KeyStep {
         match (split, holder) {
             (Split::Remove, _) => match deletes_rows(self.mappings, split, holder) {
-                Some(mapping) => KeyStep::Step(self.add(mapping, key, Act::Write(Edit::Delete, TtlChange::Keep))),
+                Some(mapping) => KeyStep::Step(self.add(mapping, key, Act::Write(Write::delete()))),
                 None => KeyStep::Forget(key),
             },
             (_, Holder::Cache(mapping)) => KeyStep::Step(self.add(mapping, key, Act::Read)),
@@ -305,8 +305,8 @@ mod tests {
     fn steps(part: &Part) -> Vec<String> {
         let shown = |act: &Act| match act {
             Act::Read => "read",
-            Act::Write(Edit::Delete, _) => "delete",
-            Act::Write(..) => "write",
+            Act::Write(write) if write.edit == Edit::Delete => "delete",
+            Act::Write(_) => "write",
             Act::ChangeTtl(_) => "expire",
         };
         part.steps.iter().map(|step| format!("{} {}", shown(&step.act), String::from_utf8_lossy(&step.key))).collect()

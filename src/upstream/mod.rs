@@ -34,6 +34,7 @@ pub use pipeline::cluster::{Rider, Unheard};
 pub use pipeline::inbox::Inbox;
 pub use pipeline::lane::Lane;
 pub use pipeline::lane_ticket::{Broken, Chunk};
+pub use pipeline::subscriptions::Follower;
 pub use pipeline::ticket::Ticket;
 pub use tour::{Surveyor, Tour};
 pub use trail::{Onward, Trail};

@@ -21,6 +21,7 @@ mod differential;
 mod faults;
 mod hosts;
 mod import;
+mod key_events;
 mod limits;
 mod metrics;
 mod modes;

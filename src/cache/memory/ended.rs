@@ -1,5 +1,5 @@
 //! How loads and writes end: what they leave is put into memory while the key is locked, if it still counts, and who
-//! keeps the key is told behind that lock.
+//! keeps the key is told behind that lock, and so is who is subscribed to its events.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
@@ -99,6 +99,16 @@ impl Flights {
             None if is_last => left.iter().for_each(|entry| self.found(key, entry)),
             None => {}
         }
+        self.tell_events(ended, is_changed);
         ended.turn.end(left);
+    }
+
+    /// Tells those who are subscribed to events what a write has done.
+    fn tell_events(&self, ended: &WriteTurn, is_changed: bool) {
+        match &ended.news {
+            Some(news) => news.iter().for_each(|(key, event)| self.events.tell(key, event.name, &event.fields)),
+            None if is_changed => self.events.changed(ended.key()),
+            None => {}
+        }
     }
 }

@@ -18,6 +18,10 @@ impl Memory {
     pub(crate) fn invalidate(&self, key: &[u8], why: Cause) -> bool {
         let forgotten = self.flights.detach(key, || self.entries.remove(key));
         self.tracking.changed(key, why.client());
+        if why.is_news() && self.is_heard() {
+            self.expiries.doubt(key);
+            self.events.changed(key);
+        }
         if let Some(entry) = &forgotten {
             self.forgot(key, entry, why);
         }
@@ -74,6 +78,7 @@ impl Memory {
                 self.tracking.changed_where(begin, |key| pattern.matches(key) && glob_match(glob, key));
             }
         }
+        self.misses_events();
         count
     }
 
@@ -93,7 +98,8 @@ impl Memory {
         }
         self.flights.written.changed(key);
         // What is loaded or written is in memory before that ends.
-        let is_kept = self.flights.has(key) || self.entries.has(key) || self.tracking.has(key);
+        let is_heard_of = self.tracking.has(key) || !self.events.is_idle();
+        let is_kept = self.flights.has(key) || self.entries.has(key) || is_heard_of;
         if !is_kept {
             self.entries.versions.raise(key);
         }
@@ -111,6 +117,7 @@ impl Memory {
         if let Some(cached) = self.source.cached(id) {
             cached.raise_epoch(why);
             self.outdated.notify_one();
+            self.misses_events();
         }
     }
 
@@ -130,6 +137,7 @@ impl Memory {
         if !is_planted("no-flush-on-gap") {
             self.clear();
             self.tracking.everything();
+            self.misses_events();
         }
     }
 

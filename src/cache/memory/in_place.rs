@@ -37,6 +37,9 @@ impl Memory {
             let epoch = cached.epoch();
             Some((cached, epoch, cached.current.plan().ok()?.left_by(change)?))
         });
+        if self.is_heard() {
+            self.expiries.doubt(key);
+        }
         let forgotten = self.flights.replace(key, |is_quiet| {
             let next =
                 left.filter(|_| is_quiet).and_then(|(cached, epoch, record)| self.next(cached, epoch, change, record));
@@ -45,10 +48,15 @@ impl Memory {
             let Some(next) = next else { return before };
             self.metrics.replaced.inc();
             self.entries.put(key, &next);
+            self.note_end(key, Some(&next));
             self.note(id, key, why());
             None
         });
         self.tracking.changed(key, None);
+        match change.is_gone() {
+            true => self.events.gone(key),
+            false => self.events.changed(key),
+        }
         if let Some(entry) = &forgotten {
             self.forgot(key, entry, why());
         }

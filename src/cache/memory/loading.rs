@@ -93,7 +93,10 @@ impl Memory {
             Some(entry) => Ok(entry),
             None => self.ask(cached, &load).await,
         };
-        self.flights.publish(load, result, |key, entry| self.put(key, entry));
+        self.flights.publish(load, result, |key, entry| {
+            self.put(key, entry);
+            self.note_end(key, Some(entry));
+        });
     }
 
     /// Waits for the load and the writes before a load; what the last of them left is as good as a load.

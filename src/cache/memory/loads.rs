@@ -26,11 +26,13 @@ use bytes::Bytes;
 
 use super::asking::{Asking, Begun, Wish};
 use super::ended::Outcome;
+use super::key_events::News;
 use super::slot::{Shard, Slot, tidy};
 use super::waiting::{Flight, Predecessor, Turn, Waiter, given_up};
 use super::written::WrittenKeys;
 use crate::cache::cause::Author;
 use crate::cache::entry::Entry;
+use crate::key_events::KeyEvents;
 use crate::quota::{Places, Refused};
 use crate::store::Urgency;
 use crate::telemetry::locked;
@@ -50,6 +52,8 @@ pub(super) struct Flights {
     pub(super) written: WrittenKeys,
     /// Who keeps keys, and is told when a write has changed them.
     pub(super) tracking: Arc<Tracking>,
+    /// Who is told what a write has done.
+    pub(super) events: Arc<KeyEvents>,
 }
 
 /// The right to run a key's load, and perhaps to publish it.
@@ -121,10 +125,22 @@ pub(crate) struct WriteTurn {
     pub(crate) author: Option<Arc<Author>>,
     /// What of its command is traced.
     pub(crate) trace: Option<Arc<CommandTrace>>,
+    /// What is told of it when it has ended.
+    pub(crate) news: News,
     has_ended: bool,
 }
 
 impl WriteTurn {
+    fn new(
+        key: Bytes,
+        turn: Arc<Turn>,
+        (flights, before): (Arc<Flights>, Option<Arc<Entry>>),
+        (load, after): (Option<Waiter>, Option<Predecessor>),
+    ) -> Self {
+        let (author, trace, news, has_ended) = (None, None, None, false);
+        Self { key, turn, flights, after, load, before, author, trace, news, has_ended }
+    }
+
     pub(crate) const fn key(&self) -> &Bytes {
         &self.key
     }
@@ -180,14 +196,15 @@ impl Default for Flights {
             several: Mutex::default(),
             written: WrittenKeys::default(),
             tracking: Arc::default(),
+            events: Arc::default(),
         }
     }
 }
 
 impl Flights {
     /// These are told of writes.
-    pub(super) fn telling(tracking: Arc<Tracking>) -> Self {
-        Self { tracking, ..Self::default() }
+    pub(super) fn telling(tracking: Arc<Tracking>, events: Arc<KeyEvents>) -> Self {
+        Self { tracking, events, ..Self::default() }
     }
 
     pub(super) fn shard(&self, key: &[u8]) -> MutexGuard<'_, Shard> {
@@ -312,14 +329,12 @@ impl Flights {
         if is_planted("join-after-write") {
             let after = slot.after();
             slot.turns.push_back(turn.clone());
-            let (before, flights, load) = (forget(&key), self.clone(), None);
-            return WriteTurn { before, key, turn, flights, after, load, author: None, trace: None, has_ended: false };
+            return WriteTurn::new(key.clone(), turn, (self.clone(), forget(&key)), (None, after));
         }
         slot.hasten();
         let (load, after) = (slot.pass(), slot.after());
         slot.turns.push_back(turn.clone());
-        let (before, flights) = (forget(&key), self.clone());
-        WriteTurn { before, key, turn, flights, after, load, author: None, trace: None, has_ended: false }
+        WriteTurn::new(key.clone(), turn, (self.clone(), forget(&key)), (load, after))
     }
 
     /// Whether somebody loads, writes or watches the key.
@@ -541,7 +556,7 @@ mod tests {
     #[test]
     fn who_keeps_a_key_is_told_when_it_is_not_locked_and_who_reads_what_a_write_left_is_not() {
         let tracking = Arc::new(Tracking::default());
-        let flights = Arc::new(Flights::telling(tracking.clone()));
+        let flights = Arc::new(Flights::telling(tracking.clone(), Arc::default()));
         let ear = Arc::new(Looking { flights: Arc::downgrade(&flights), told: Default::default() });
         let reader = tracking.enter(ear.clone(), Manner::default());
         let told = || ear.told.each_ref().map(|count| count.swap(0, SeqCst));

@@ -6,10 +6,12 @@ mod asking;
 mod background;
 mod ended;
 mod entries;
+mod expiries;
 mod feed;
 mod forgetting;
 mod handover;
 mod in_place;
+pub(super) mod key_events;
 mod loading;
 pub(super) mod loads;
 pub(super) mod order;
@@ -35,6 +37,7 @@ use tokio::sync::{Notify, mpsc};
 use asking::Wish;
 use ended::Outcome;
 use entries::Entries;
+use expiries::Expiries;
 use feed::Feed;
 use handover::Handover;
 use loads::{Flights, WriteTurn};
@@ -50,6 +53,7 @@ use super::entry::{Entry, Use};
 use super::source::{Cached, Source};
 use crate::config;
 use crate::journal;
+use crate::key_events::KeyEvents;
 use crate::keys::MappingId;
 use crate::quota::Asker;
 use crate::record::{Record, TtlChange};
@@ -77,6 +81,10 @@ pub(super) struct Memory {
     max_staleness: u64,
     /// Who keeps keys, and is told when they change.
     tracking: Arc<Tracking>,
+    /// Who is told what happens to keys.
+    events: Arc<KeyEvents>,
+    /// When keys end by a column of their rows, while somebody is told of that.
+    expiries: Expiries,
     metrics: Arc<CacheMetrics>,
 }
 
@@ -95,7 +103,7 @@ impl Memory {
         source: Source,
         settings: &config::Settings,
         metrics: Arc<CacheMetrics>,
-        tracking: Arc<Tracking>,
+        (tracking, events): (Arc<Tracking>, Arc<KeyEvents>),
     ) -> (Self, Picked) {
         let (sampler, samples) = Sampler::new(&settings.verify);
         let mappings = source.all().map(|cached| cached.mapping().id);
@@ -104,7 +112,7 @@ impl Memory {
         let memory = Self {
             source,
             entries: Entries::new(&settings.cache, residents),
-            flights: Arc::new(Flights::telling(tracking.clone())),
+            flights: Arc::new(Flights::telling(tracking.clone(), events.clone())),
             overlay: Overlay::default(),
             own_writes: OwnWrites::default(),
             feed: Feed::default(),
@@ -114,6 +122,8 @@ impl Memory {
             outdated: Notify::new(),
             max_staleness: millis(settings.cache.max_staleness),
             tracking,
+            events,
+            expiries: Expiries::default(),
             metrics,
         };
         (memory, Picked { samples, forgotten })
@@ -280,6 +290,7 @@ impl Memory {
     /// Ends a write that has changed the key, or may have: `left` is what is true of the key now, if that is known.
     pub(crate) fn end(&self, turn: WriteTurn, left: Option<Arc<Entry>>) {
         self.note_write(&turn, left.as_deref());
+        self.note_end(turn.key(), left.as_deref());
         turn.end(Outcome::MayHaveChanged, left, |key, left| self.put_left(key, left));
     }
 
@@ -291,6 +302,7 @@ impl Memory {
     /// Ends a write that has changed the key, and has left what was prepared.
     pub(super) fn end_prepared(&self, turn: WriteTurn, left: Arc<Entry>) {
         self.note_write(&turn, Some(&left));
+        self.note_end(turn.key(), Some(&left));
         turn.end(Outcome::MayHaveChanged, Some(left), |key, left| match left {
             Some(entry) => {
                 entry.is_known_at(self.source.store.looks());
@@ -363,6 +375,7 @@ impl Memory {
             removed
         });
         self.tracking.changed(key, None);
+        self.events.changed(key);
     }
 
     /// Does the entries' housekeeping and takes its measures; to be called a few times a second.
@@ -372,6 +385,7 @@ impl Memory {
         self.metrics.bytes.set(bytes as i64);
         self.metrics.own_writes.set(self.own_writes.tidy(Tick::now()) as i64);
         self.flights.tidy();
+        self.events.note_expiries(self.expiries.len());
         let is_up = self.feed.is_connected() && self.feed.is_fresh(self.max_staleness, Tick::now());
         self.metrics.change_feed_up.set(i64::from(is_up));
         self.see_silence();

@@ -65,7 +65,7 @@ impl Writer {
             Ok(None) => {
                 // The row must be created; what waits for a row that is gone must not be applied to the new one.
                 Box::pin(self.write_behind.flush_key(turn.key())).await?;
-                return Box::pin(self.write_now(cached, turn, &write.edit, write.life)).await;
+                return Box::pin(self.write_now(cached, turn, write)).await;
             }
             // Values that are given do not depend on the present record.
             Err(error) if error.keeps_from_reading() && gives_values(&write.edit) => None,
@@ -76,6 +76,7 @@ impl Writer {
         };
         match self.journal_write(cached, &turn, write, before).await {
             Ok(written) => {
+                turn.news = self.memory.news(turn.key(), || write.events(&written));
                 let entry = written.new.clone().map(|record| {
                     let now = Tick::now();
                     let entry = cached.life.entry_at(Some(record), cached.mapping().id, epoch, loaded_at, now);

@@ -12,7 +12,7 @@ use crate::cache::memory::loads::WriteTurn;
 use crate::cache::source::Cached;
 use crate::cache::write_behind::journalling::Deferred;
 use crate::keys::MappingId;
-use crate::record::{Edit, ExpireCommand, ReadError, Record, TtlChange};
+use crate::record::{ExpireCommand, ReadError, Record, TtlChange, Write};
 use crate::store::StoreError;
 use crate::telemetry::clock::Tick;
 
@@ -65,7 +65,7 @@ impl Writer {
     }
 
     /// One command whose turn it is.
-    async fn expire_now(&self, cached: &Cached, turn: WriteTurn, command: &ExpireCommand) -> ExpireResult {
+    async fn expire_now(&self, cached: &Cached, mut turn: WriteTurn, command: &ExpireCommand) -> ExpireResult {
         let (epoch, id) = (cached.epoch(), cached.mapping().id);
         let loaded_at = turn.present().map_or_else(Tick::now, |entry| entry.loaded_at);
         let Some(record) = self.known(cached, turn.key(), turn.present()).await? else {
@@ -76,7 +76,7 @@ impl Writer {
         let life = cached.life_of(command, record.left);
         match &life {
             Ok(Some(TtlChange::Left(left))) if *left <= 0 => {
-                Box::pin(self.write_now(cached, turn, &Edit::Delete, TtlChange::Keep)).await?;
+                Box::pin(self.write_now(cached, turn, &Write::delete())).await?;
             }
             Ok(Some(life @ (TtlChange::Left(_) | TtlChange::Persist))) => {
                 if let Err(error) = cached.may_defer() {
@@ -88,6 +88,7 @@ impl Writer {
                 let new = self.memory.overlay.over(turn.key(), Some(record.clone()));
                 self.hasten(turn.key(), record.left).await;
                 let entry = Arc::new(cached.life.entry_at(new, id, epoch, loaded_at, Tick::now()));
+                turn.news = self.memory.news(turn.key(), || life.event().into_iter().collect());
                 self.memory.end(turn, Some(entry));
             }
             _ => self.memory.undo(turn),

@@ -93,20 +93,25 @@ impl Writer {
             if cached.defers_some(&write.edit) {
                 writer.defer(cached, turn, &write).await
             } else {
-                Box::pin(writer.write_now(cached, turn, &write.edit, write.life)).await
+                Box::pin(writer.write_now(cached, turn, &write)).await
             }
         });
         async move { task.await.unwrap_or_else(|_| Err(StoreError::Ambiguous("the write was given up".into()))) }
     }
 
     /// One write through to the store, whose turn it is.
-    async fn write_now(&self, cached: &Cached, mut turn: WriteTurn, edit: &Edit, life: TtlChange) -> WriteResult {
+    async fn write_now(&self, cached: &Cached, mut turn: WriteTurn, write: &Write) -> WriteResult {
+        let (edit, life) = (&write.edit, write.life);
         if let Err(error) = self.flush_before(cached, turn.key(), edit).await {
             self.memory.undo(turn);
             return Err(error);
         }
         let (epoch, started) = (cached.epoch(), Tick::now());
-        let result = self.store_and_live_on(cached, &turn, edit, life).await;
+        let mut result = self.store_and_live_on(cached, &turn, edit, life).await;
+        if let Ok(written) = &mut result {
+            self.see_what_is_left(cached, turn.key(), edit, written).await;
+            turn.news = self.memory.news(turn.key(), || write.events(written));
+        }
         let left = match &result {
             Ok(written) if written.tells_new => {
                 let entry = cached.life.entry(written.new.clone(), cached.mapping().id, epoch, started);
@@ -122,6 +127,15 @@ impl Writer {
             false => self.memory.end_unchanged(turn, left),
         }
         result
+    }
+
+    /// A statement that removes members of a set does not say whether some are left: that is seen where somebody is
+    /// told that the key is gone.
+    async fn see_what_is_left(&self, cached: &Cached, key: &Bytes, edit: &Edit, written: &mut Written) {
+        let is_asked = matches!(edit, Edit::Members(_, false)) && written.count > 0 && self.memory.is_heard();
+        if is_asked && let Ok(record) = Box::pin(self.memory.read(cached, key)).await {
+            (written.new, written.tells_new) = (record, true);
+        }
     }
 
     /// Stores a write, and journals the expiry that it leaves, of a key that expires by its column.

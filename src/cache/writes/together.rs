@@ -141,7 +141,8 @@ impl Writer {
         self.memory.overlay.put_each(all.iter().map(|going| going.queued.mapping).zip(entries));
         self.write_behind.wake_flusher();
         let mut ended = Vec::with_capacity(all.len());
-        for (Going { queued: Queued { turn, told, .. }, life, .. }, left) in all.into_iter().zip(left) {
+        for (Going { queued: Queued { mut turn, told, .. }, life, .. }, left) in all.into_iter().zip(left) {
+            turn.news = self.memory.news(turn.key(), || life.event().into_iter().collect());
             match left {
                 Some(left) => self.memory.end_prepared(turn, left),
                 None => self.memory.end(turn, None),

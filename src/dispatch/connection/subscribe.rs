@@ -10,6 +10,7 @@ use bytes::{Bytes, BytesMut};
 use crate::command::{Request, Spec};
 use crate::dispatch::Flow;
 use crate::errors;
+use crate::key_events::Listening;
 use crate::resp::pieces::Pieces;
 use crate::resp::pubsub::Kind;
 use crate::resp::{Proto, encode};
@@ -22,6 +23,8 @@ pub(crate) struct Shared {
     pub(crate) hub: Arc<Hub>,
     /// The client there.
     pub(crate) subscriber: Arc<Subscriber>,
+    /// What it hears of owned keys.
+    pub(crate) listening: Arc<Listening>,
     /// How long the upstream may take to confirm.
     pub(crate) patience: Duration,
 }
@@ -29,7 +32,7 @@ pub(crate) struct Shared {
 impl Shared {
     /// The confirmations, once what is published arrives.
     pub(crate) fn subscribe(self, session: &Session, kind: Kind, request: &Request<'_>) -> Flow {
-        let Self { hub, subscriber, patience } = self;
+        let Self { hub, subscriber, listening, patience } = self;
         let (mut replies, mut awaited) = (BytesMut::new(), Vec::new());
         let before: HashSet<Bytes> = subscriber.names(kind).into_iter().collect();
         for name in request.args_from(1) {
@@ -41,7 +44,10 @@ impl Shared {
         session.tell_subscribed();
         Flow::Later(Box::pin(async move {
             let error = match tokio::time::timeout(patience, all(&mut awaited)).await {
-                Ok(Ok(())) => return Ok(replies.into()),
+                Ok(Ok(())) => {
+                    awaited.iter().for_each(|(_, name)| listening.subscribes(kind, name, true));
+                    return Ok(replies.into());
+                }
                 Ok(Err(error)) => error,
                 Err(_) => errors::upstream::NOT_SUBSCRIBED.to_owned(),
             };
@@ -52,14 +58,15 @@ impl Shared {
 
     /// Takes effect at once.
     pub(crate) fn unsubscribe(self, session: &Session, kind: Kind, request: &Request<'_>, out: &mut BytesMut) -> Flow {
-        let (proto, subscriber) = (session.proto(), self.subscriber);
+        let (proto, subscriber) = (session.proto(), &self.subscriber);
         let named: Vec<Bytes> = request.args_from(1).map(Bytes::copy_from_slice).collect();
         let names = if named.is_empty() { subscriber.names(kind) } else { named };
         if names.is_empty() {
             confirmation(out, proto, kind.word(false), None, subscriber.count(kind));
         }
         for name in names {
-            self.hub.unsubscribe(&subscriber, kind, &name);
+            self.hub.unsubscribe(subscriber, kind, &name);
+            self.listening.subscribes(kind, &name, false);
             let count = subscriber.note(kind, &name, false);
             confirmation(out, proto, kind.word(false), Some(&name), count);
         }

@@ -142,6 +142,9 @@ impl Owned {
             }
             _ => {}
         }
+        if let Ok(Some(life)) = &life {
+            self.tell(living.key, || life.event().into_iter().collect());
+        }
         answer_lived(living.record, &life, command.gives_value, proto, out);
     }
 }

@@ -8,6 +8,7 @@ pub mod mirror;
 pub(super) mod read;
 mod schema;
 pub(super) mod split;
+mod told;
 pub(super) mod write;
 
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use crate::definitions::{Definitions, Reloader};
 use crate::errors;
 use crate::errors::store_words::for_who_asked;
 use crate::inspect::{About, Subject};
+use crate::key_events::KeyEvents;
 use crate::keys::{MappingId, glob_match, only_text};
 use crate::mapping::{Kind, Mapping, Mappings};
 use crate::store::{Change, Coming, RowChange, Store, StoreError, Unavailable, Word};
@@ -50,6 +52,8 @@ pub struct Owned {
     pub settles: Arc<Settles>,
     /// Who keeps which keys, and is told when they change.
     pub tracking: Arc<Tracking>,
+    /// Who is told what happens to keys.
+    pub events: Arc<KeyEvents>,
     /// SCANs under way.
     pub scans: Scans,
     /// The store behind both.

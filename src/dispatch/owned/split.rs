@@ -9,7 +9,6 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 
 use super::read::outcome;
-use crate::cache::Cause;
 use crate::config::DeleteMode;
 use crate::definitions::Snapshot;
 use crate::dispatch::call::Call;
@@ -184,7 +183,7 @@ impl Call<'_> {
         let was_there = |was_there: bool| if was_there { Part::There(Bytes::new()) } else { Part::Absent };
         if owned.mappings.list[mapping.index()].config.delete != DeleteMode::Row {
             owned.metrics.invalidated("command");
-            return Begun::Now(was_there(owned.cache.invalidate(key, Cause::Asked("DEL", self.session.peer.id))));
+            return Begun::Now(was_there(owned.forget(key, self.session.peer.id)));
         }
         let by = self.session.writer("DEL");
         let deleting = owned.cache.write(mapping, &Bytes::copy_from_slice(key), &Write::delete(), by);

@@ -60,7 +60,10 @@ impl Call<'_> {
         let filled = write.fill(entry.as_ref().and_then(|entry| entry.record.as_ref()));
         self.session.tally.add(RouteLabel::Write, Outcome::of(&filled), 1);
         match filled {
-            Ok(written) => write.answer(&written, self.session.proto(), self.out),
+            Ok(written) => {
+                owned.tell(text, || write.events(&written));
+                write.answer(&written, self.session.proto(), self.out);
+            }
             Err(text) => encode::error(self.out, text),
         }
         Flow::Answered

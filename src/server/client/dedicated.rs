@@ -63,6 +63,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         };
         self.session.way.dedicate();
         self.follow_way();
+        self.hear_events();
         let length = request.bytes().len();
         let batch = Batch { is_timed: true, ..Batch::expecting(request.bytes(), expect) };
         let Some(own) = self.session.way.connection() else { return Ok(()) };
@@ -168,6 +169,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     /// Tells the replies and the other clients where the way leads now.
     pub(super) fn follow_way(&mut self) {
         self.follow_inbox();
+        self.follow_events();
         self.session.follow_tracking();
         let way = &self.session.way;
         let (id, state) = (way.connection().and_then(|own| own.id), way.state());

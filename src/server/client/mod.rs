@@ -17,6 +17,7 @@ mod batch;
 mod blocking;
 pub(super) mod connection;
 mod dedicated;
+mod events;
 mod everywhere;
 mod exclusive;
 mod explain;
@@ -248,13 +249,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         self.revoke(&before);
     }
 
-    /// What comes over the shared subscriber connection is written in the client's protocol.
+    /// What comes over the shared subscriber connection, and of owned keys, is written in the client's protocol.
     fn note_subscriber(&mut self) {
         let unsolicited = &mut self.connection.replies.unsolicited;
         unsolicited.proto = self.session.proto();
-        let subscriber = self.session.subscriber();
-        if subscriber.is_some() != unsolicited.subscriber.is_some() {
-            unsolicited.subscriber = subscriber.cloned();
+        let outbox = self.session.outbox();
+        if outbox.map(Arc::as_ptr) != unsolicited.subscriber.as_ref().map(Arc::as_ptr) {
+            unsolicited.subscriber = outbox.cloned();
         }
     }
 }

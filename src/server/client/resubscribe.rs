@@ -76,6 +76,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
                 end = self.connection.left() => return Err(end),
             }
         }
+        let listening = self.services.listening(&mut self.session);
+        let names =
+            |(kind, names): &(Kind, Vec<Bytes>)| names.iter().map(|name| (*kind, name.clone())).collect::<Vec<_>>();
+        listening.is_subscribed_to(&wanted.iter().flat_map(names).collect::<Vec<_>>());
         self.services.metrics.clients.subscribers_restored.inc();
         if subscriber.names(Kind::Channel).iter().any(|name| name == GAP) {
             self.tell_gap();

@@ -15,6 +15,7 @@ mod definitions;
 mod durations;
 mod fallback;
 mod journal;
+mod key_events;
 mod labels;
 mod limits;
 mod mapping_counts;
@@ -51,6 +52,7 @@ pub use definitions::DefinitionMetrics;
 pub use durations::Durations;
 pub use fallback::{FallbackMetrics, FellBack};
 pub use journal::JournalMetrics;
+pub use key_events::KeyEventMetrics;
 pub use labels::{Outcome, ReasonLabel};
 pub use limits::LimitMetrics;
 pub use mapping_counts::{HitCell, MappingCounts};
@@ -83,6 +85,7 @@ pub struct Metrics {
     pub fallback: Arc<FallbackMetrics>,
     pub definitions: Arc<DefinitionMetrics>,
     pub tracking: Arc<TrackingMetrics>,
+    pub key_events: Arc<KeyEventMetrics>,
     pub cache: Arc<CacheMetrics>,
     pub write_behind: Arc<WriteBehindMetrics>,
     pub store: Arc<StoreMetrics>,
@@ -110,6 +113,7 @@ impl Default for Metrics {
             fallback: Arc::new(FallbackMetrics::register(&mut r)),
             definitions: Arc::new(DefinitionMetrics::register(&mut r)),
             tracking: Arc::new(TrackingMetrics::register(&mut r)),
+            key_events: Arc::new(KeyEventMetrics::register(&mut r)),
             cache: Arc::new(CacheMetrics::register(&mut r, traces.clone())),
             write_behind: Arc::new(WriteBehindMetrics::register(&mut r, audit.clone())),
             store: Arc::new(StoreMetrics::register(&mut r)),

@@ -112,7 +112,8 @@ impl Subscriber {
         kinds.iter().flat_map(|kind| self.names(*kind).into_iter().map(|name| (*kind, name))).collect()
     }
 
-    pub(super) fn deliver(&self, message: Bytes, came: Moment) {
+    /// A message has come for it then; without its first byte.
+    pub fn deliver(&self, message: Bytes, came: Moment) {
         let mut state = self.state();
         if state.ceased.is_some() {
             return;

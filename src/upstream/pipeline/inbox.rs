@@ -4,6 +4,7 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
@@ -11,7 +12,7 @@ use bytes::Bytes;
 use super::account::{Account, cost};
 use super::lane_waker::wake;
 use super::monitor_lines::OwnLines;
-use super::subscriptions::Subscriptions;
+use super::subscriptions::{Follower, Subscriptions};
 use crate::resp::Proto;
 use crate::resp::pubsub::Kind;
 use crate::telemetry::clock::Moment;
@@ -25,6 +26,7 @@ pub(crate) struct State {
     /// The connection is gone, and why.
     lost: Option<String>,
     pub(crate) subscriptions: Subscriptions,
+    follower: Option<Arc<dyn Follower>>,
     /// The upstream gave the connection up while the client did not take what came over it.
     was_slow: bool,
     /// Everything that comes is out of band (MONITOR, SCRIPT DEBUG).
@@ -49,6 +51,9 @@ impl State {
         self.account.release(self.subscriptions.cost());
         self.subscriptions.confirm(kind, name, on);
         self.account.hold(self.subscriptions.cost());
+        if let (Some(follower), Some(name)) = (&self.follower, name) {
+            follower.confirmed(kind, name, on);
+        }
     }
 
     fn take(&mut self) -> Option<Bytes> {
@@ -78,6 +83,11 @@ impl Inbox {
 
     pub(crate) fn with<R>(&self, work: impl FnOnce(&mut State) -> R) -> R {
         work(&mut self.0.borrow_mut())
+    }
+
+    /// From now on this one is told of each confirmation.
+    pub fn is_followed_by(&self, follower: Arc<dyn Follower>) {
+        self.0.borrow_mut().follower = Some(follower);
     }
 
     /// From now on what the upstream says of this connection is about this client.

@@ -1,10 +1,17 @@
 //! What one upstream connection is subscribed to, read off the confirmations that pass.
 
 use std::collections::HashSet;
+use std::fmt;
 
 use bytes::Bytes;
 
 use crate::resp::pubsub::Kind;
+
+/// Who is told of each confirmation, before the client is.
+pub trait Follower: fmt::Debug {
+    /// The upstream has confirmed that the client is subscribed to this, or is not any more.
+    fn confirmed(&self, kind: Kind, name: &[u8], on: bool);
+}
 
 /// Everything one connection is subscribed to.
 #[derive(Debug, Default)]

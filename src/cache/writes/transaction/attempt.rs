@@ -112,10 +112,10 @@ impl Attempt<'_> {
             done.push(match &step.act {
                 Act::Read => Done::Read(self.load(step.mapping, &step.key).await?),
                 Act::ChangeTtl(command) => Done::TtlChanged(self.change_ttl(step, command).await?),
-                Act::Write(edit, life) => match self.write(step, edit, *life).await {
+                Act::Write(write) => match self.write(step, &write.edit, write.life).await {
                     Err(error) if self.must_end(&error) => return Err(error),
                     written => {
-                        self.note_life(step, &written, *life);
+                        self.note_life(step, &written, write.life);
                         Done::Written(written)
                     }
                 },
@@ -167,6 +167,10 @@ impl Attempt<'_> {
         let lives = self.lives.get(&step.key).is_some_and(|left| left.is_none_or(|left| left > 0));
         let row = RowEdit { lives, ..cached.row_edit(edit, asked) };
         let mut written = self.open.write(&plan, &step.key, row).await?;
+        if matches!(edit, Edit::Members(_, false)) && written.count > 0 && self.work.writer.memory.is_heard() {
+            // The statement does not say whether some are left.
+            (written.new, written.tells_new) = (self.open.load(&plan, &step.key).await?, true);
+        }
         let overlay = &self.work.writer.memory.overlay;
         written.old = overlay.over(&step.key, written.old.take());
         written.new = overlay.over(&step.key, written.new.take());

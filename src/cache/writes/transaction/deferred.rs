@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::outcome::After;
+use super::outcome::{After, Left};
 use super::steps::{Act, AllDone, Done, Step};
 use super::{Asker, Work};
 use crate::cache::source::Cached;
@@ -63,7 +63,7 @@ impl Work {
         let may_wait = |step: &Step| match &step.act {
             Act::Read => true,
             Act::ChangeTtl(_) => self.source().cached(step.mapping).is_some_and(Cached::expires_by_column),
-            Act::Write(edit, _) => self.source().cached(step.mapping).is_some_and(|cached| cached.may_wait(edit)),
+            Act::Write(write) => self.source().cached(step.mapping).is_some_and(|cached| cached.may_wait(&write.edit)),
         };
         self.writer.write_behind.journal.is_some() && self.watched.is_empty() && self.steps.iter().all(may_wait)
     }
@@ -103,7 +103,7 @@ impl Work {
                 Act::ChangeTtl(command) => {
                     change_ttl(self.source().known(key.mapping)?, key, command).map(Done::TtlChanged)
                 }
-                Act::Write(edit, life) => self.write_deferred(key, edit, *life).transpose().map(Done::Written),
+                Act::Write(write) => self.write_deferred(key, &write.edit, write.life).transpose().map(Done::Written),
             };
             let Some(step_done) = step_done else { return Ok(None) };
             done.push(step_done)?;
@@ -156,7 +156,7 @@ impl Work {
             let _left = asker.done.send(Err(error));
             return self.undo();
         }
-        let unchanged = self.unchanged(&plan.done);
+        let (unchanged, news) = (self.unchanged(&plan.done), self.news(&plan.done));
         if asker.done.send(Ok(Some(plan.done))).is_err() || asker.verdict.await.is_err() {
             return self.undo();
         }
@@ -168,7 +168,8 @@ impl Work {
                     let Key { mapping, record, life, epoch, begun, .. } = key;
                     (name, After { mapping, record: Some(record), life, epoch, begun, now })
                 };
-                self.finish(plan.keys.into_iter().map(after).collect(), &unchanged);
+                let after = plan.keys.into_iter().map(after).collect();
+                self.finish(Left { after, unchanged, news });
                 let _left = asker.end.send(Ok(()));
             }
             Err(error) => {

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
-use outcome::After;
+use outcome::Left;
 use steps::{Act, AllDone, Step};
 use watched::Watched;
 
@@ -171,15 +171,16 @@ impl Work {
             }
         };
         let (after, unchanged) = (self.after(&steps, begun, &epochs), self.unchanged(&steps));
+        let left = Left { after, unchanged, news: self.news(&steps) };
         // What has been committed cannot be undone: room for the expiries is looked for first.
-        let steps = self.may_live_on(&after).map(|()| Some(steps));
+        let steps = self.may_live_on(&left.after).map(|()| Some(steps));
         let has_room = steps.is_ok();
         if asker.done.send(steps).is_err() || !has_room || asker.verdict.await.is_err() {
             memory.own_writes.end(own_write, Tick::now());
             self.undo();
             return writer.roll_back(transaction).await;
         }
-        let ended = self.commit(transaction, own_write, (after, unchanged)).await;
+        let ended = self.commit(transaction, own_write, left).await;
         let _left = asker.end.send(ended);
     }
 
@@ -193,7 +194,7 @@ impl Work {
         for Step { mapping, key, act } in writes {
             let known = self.source().known(*mapping)?.mapping();
             let touched = || match act {
-                Act::Write(edit, _) => Touched::by(known, edit),
+                Act::Write(write) => Touched::by(known, &write.edit),
                 // One that ends at once is deleted.
                 Act::ChangeTtl(_) | Act::Read => Touched::Everything,
             };
@@ -207,21 +208,20 @@ impl Work {
         self,
         transaction: StoreTransaction,
         own_write: OwnWrite,
-        (mut after, mut unchanged): (HashMap<Bytes, After>, HashSet<Bytes>),
+        mut left: Left,
     ) -> Result<(), StoreError> {
         let memory = self.writer.memory.clone();
         let committed = tokio::time::timeout(memory.source.deadline, transaction.commit()).await;
         let mut ended = committed.unwrap_or_else(|_| Err(StoreError::Ambiguous("the commit took too long".into())));
         match ended {
-            Ok(()) => ended = self.live_on(&mut after).await,
+            Ok(()) => ended = self.live_on(&mut left.after).await,
             Err(_) => memory.own_writes.disown(own_write),
         }
         if let Err(error) = &ended {
             self.complain(error);
-            after.clear();
-            unchanged.clear();
+            left = Left { after: HashMap::new(), unchanged: HashSet::new(), news: None };
         }
-        self.finish(after, &unchanged);
+        self.finish(left);
         memory.own_writes.end(own_write, Tick::now());
         ended
     }

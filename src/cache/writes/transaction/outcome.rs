@@ -7,12 +7,21 @@ use bytes::Bytes;
 
 use super::Work;
 use super::steps::{Act, Done, Step};
+use crate::cache::memory::key_events::News;
 use crate::cache::write_behind::journalling::Deferred;
 use crate::cache::writes::expire::{ExpireOutcome, Lasting};
 use crate::keys::MappingId;
 use crate::record::{Record, TtlChange};
 use crate::store::StoreError;
 use crate::telemetry::clock::Tick;
+
+/// What a transaction leaves once it is committed.
+pub(super) struct Left {
+    pub(super) after: HashMap<Bytes, After>,
+    /// The keys of which no step has changed anything.
+    pub(super) unchanged: HashSet<Bytes>,
+    pub(super) news: News,
+}
 
 /// What a key holds after a transaction.
 pub(super) struct After {
@@ -34,8 +43,8 @@ impl Work {
             let epoch = epochs.get(&step.mapping).copied().unwrap_or(0);
             let new = |record, life| After { mapping: step.mapping, record, life, epoch, begun, now: begun };
             match (&step.act, done) {
-                (Act::Write(_, asked), Done::Written(Ok(written))) if written.tells_new => {
-                    let asked = if written.applied { *asked } else { TtlChange::Keep };
+                (Act::Write(write), Done::Written(Ok(written))) if written.tells_new => {
+                    let asked = if written.applied { write.life } else { TtlChange::Keep };
                     let kept = after
                         .get(&step.key)
                         .filter(|_| written.old.is_some())
@@ -71,6 +80,15 @@ impl Work {
             unchanged.remove(&step.key);
         }
         unchanged
+    }
+
+    /// What is told of the steps once they are committed, in their order.
+    pub(super) fn news(&self, done: &[Done]) -> News {
+        let of_step = |(step, done): (&Step, &Done)| {
+            let key = step.key.clone();
+            done.events(&step.act).into_iter().map(move |event| (key.clone(), event))
+        };
+        self.writer.memory.is_heard().then(|| self.steps.iter().zip(done).flat_map(of_step).collect())
     }
 
     /// What is to be journaled of when the written keys expire, where a column says so: in the order of their last
@@ -111,9 +129,17 @@ impl Work {
         Ok(())
     }
 
-    /// Ends the writes; memory then holds what was committed, where that is known.
-    pub(super) fn finish(self, mut after: HashMap<Bytes, After>, unchanged: &HashSet<Bytes>) {
-        for turn in self.turns {
+    /// Ends the writes; memory then holds what was committed, where that is known. What is told of them comes behind
+    /// the last of them, when all can be read: others who write one of these keys have not ended by then, because the
+    /// store or the journal must answer them first.
+    pub(super) fn finish(self, left: Left) {
+        let Left { mut after, unchanged, mut news } = left;
+        let last = self.turns.len().saturating_sub(1);
+        for (at, mut turn) in self.turns.into_iter().enumerate() {
+            turn.news = match &mut news {
+                Some(_) if at < last => Some(Vec::new()),
+                news => news.take(),
+            };
             let left = after.remove(turn.key()).and_then(|After { mapping, record, life, epoch, begun, now }| {
                 let span = &self.writer.memory.source.cached(mapping)?.life;
                 let entry = span.entry_at(record, mapping, epoch, begun, now);

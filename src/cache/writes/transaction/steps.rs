@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use crate::cache::writes::expire::ExpireOutcome;
 use crate::keys::MappingId;
-use crate::record::{Edit, ExpireCommand, Record, TtlChange, Written};
+use crate::record::{ExpireCommand, KeyEvent, Record, Write, Written};
 use crate::store::StoreError;
 use crate::telemetry::client_memory::Gathered;
 
@@ -28,7 +28,7 @@ pub enum Act {
     /// Reads the key.
     Read,
     /// Writes it.
-    Write(Edit, TtlChange),
+    Write(Write),
     /// Changes when it expires, which its row says.
     ChangeTtl(ExpireCommand),
 }
@@ -48,9 +48,20 @@ impl Done {
     /// True when `act`, whose result this is, counts as a change of its key.
     pub(super) fn has_changed(&self, act: &Act) -> bool {
         match self {
-            Self::Written(Ok(written)) => matches!(act, Act::Write(edit, _) if written.has_changed(edit)),
+            Self::Written(Ok(written)) => matches!(act, Act::Write(write) if written.has_changed(&write.edit)),
             Self::TtlChanged(outcome) => outcome.record.is_some() && matches!(outcome.life, Ok(Some(_))),
             Self::Written(Err(_)) | Self::Read(_) => false,
+        }
+    }
+
+    /// What is told of `act`, whose result this is.
+    pub(super) fn events(&self, act: &Act) -> Vec<KeyEvent> {
+        match (act, self) {
+            (Act::Write(write), Self::Written(Ok(written))) => write.events(written),
+            (Act::ChangeTtl(_), Self::TtlChanged(ExpireOutcome { record: Some(_), life: Ok(Some(life)) })) => {
+                life.event().into_iter().collect()
+            }
+            _ => Vec::new(),
         }
     }
 
