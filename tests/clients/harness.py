@@ -154,6 +154,7 @@ class Sidecar:
             "HEARTHSIDE__UPSTREAM__URL": upstream,
             "HEARTHSIDE__SERVER__LISTEN": "127.0.0.1:0",
             "HEARTHSIDE__ADMIN__LISTEN": "127.0.0.1:0",
+            "HEARTHSIDE__NOTIFY__KEYSPACE": "true",
             **settings,
         }
         self.process = subprocess.Popen([program], cwd=folder, env=environment, stderr=self.log.open("w"))
@@ -173,7 +174,7 @@ def jobs(arguments):
     """Name, command and environment of every job."""
     python, node = HERE / "python", pathlib.Path(arguments.node)
     for protocol in ("2", "3"):
-        for script in ("workload_sync", "workload_async", "jobs", "queues"):
+        for script in ("workload_sync", "workload_async", "jobs", "queues", "events"):
             yield f"{script}.py with RESP{protocol}", [sys.executable, f"{python}/{script}.py"], {"PROTOCOL": protocol}
         no_hiredis = {"PROTOCOL": protocol, "HIREDIS": "no"}
         yield f"jobs.py with RESP{protocol} without hiredis", [sys.executable, f"{python}/jobs.py"], no_hiredis
