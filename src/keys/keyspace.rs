@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use super::globs::globs_meet;
 use super::id::MappingId;
 use super::matcher::Matcher;
 use super::pattern::Pattern;
@@ -49,6 +50,13 @@ impl Keyspace {
         let mut overlapping =
             (0..self.patterns.len()).filter(|at| self.patterns[*at].overlaps(&keys)).map(MappingId::new);
         overlapping.find(|mapping| is_meant(*mapping))
+    }
+
+    /// A mapping that may own a key which `glob` matches: what a placeholder takes is not looked at.
+    #[must_use]
+    pub fn met_by(&self, glob: &[u8]) -> Option<MappingId> {
+        let met = self.patterns.iter().position(|pattern| globs_meet(pattern.as_glob().as_bytes(), glob));
+        met.map(MappingId::new)
     }
 
     /// True when every key is a pass-through key.

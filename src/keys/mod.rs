@@ -2,6 +2,7 @@
 //! Pure; knows neither commands nor what lies behind a mapping.
 
 mod glob;
+mod globs;
 mod id;
 mod keyspace;
 mod matcher;

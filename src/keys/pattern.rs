@@ -235,6 +235,19 @@ impl Pattern {
         parts.extend(rest.map(literal));
         Some(Self { text, parts })
     }
+
+    /// A glob that matches every key of the pattern, and may match others.
+    pub(super) fn as_glob(&self) -> String {
+        let literal = |text: &str| {
+            let special = |c: char| matches!(c, '*' | '?' | '[' | '\\');
+            text.chars().flat_map(|c| special(c).then_some('\\').into_iter().chain([c])).collect::<String>()
+        };
+        let part = |part: &Part| {
+            let star = if part.placeholder.is_some() { "*" } else { "" };
+            format!("{}{star}{}", literal(&part.prefix), literal(&part.suffix))
+        };
+        self.parts.iter().map(part).collect::<Vec<_>>().join(":")
+    }
 }
 
 impl Part {
