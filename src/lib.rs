@@ -31,6 +31,7 @@ mod quota;
 pub mod access;
 mod key_events;
 pub mod mapping;
+mod near;
 pub mod record;
 mod tracking;
 // 3: where a request goes; the database, and what waits for it

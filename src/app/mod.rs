@@ -12,6 +12,7 @@ mod import;
 mod looking;
 mod mirroring;
 mod modes;
+mod near;
 mod reading;
 mod reload;
 mod replay;

@@ -11,6 +11,7 @@ use crate::config::{Config, Faults, Loaded, OnLoss, Ping, ReadFrom, Settings, Tl
 use crate::dispatch::{ModeOrders, Owned};
 use crate::inspect::About;
 use crate::mapping::{Mappings, Modes};
+use crate::near::{self, Near};
 use crate::quota::{Allowance, Whose};
 use crate::route::Router;
 use crate::server::{Edition, server_config};
@@ -150,6 +151,7 @@ impl Reading {
     pub fn of(loaded: &mut Loaded) -> Self {
         let mappings = Mappings::compile(&loaded.config, &mut loaded.faults);
         let access = Access::compile(&loaded.config, &mut loaded.faults);
+        near::check(&loaded.config, &mappings.keyspace, &mut loaded.faults);
         let settings = &loaded.config.settings;
         addresses(settings, &mappings, &mut loaded.faults);
         doubts(settings, &mappings, &mut loaded.faults);
@@ -191,8 +193,14 @@ impl Reading {
         );
     }
 
-    /// The edition for clients, over these definitions and this cache.
-    pub(super) fn edition(&self, owned: &Arc<Owned>, modes: &Arc<Modes>, orders: &ModeOrders) -> Edition {
+    /// The edition for clients, over these definitions and this cache, with what is kept of the upstream.
+    pub(super) fn edition(
+        &self,
+        owned: &Arc<Owned>,
+        near: Option<Arc<Near>>,
+        modes: &Arc<Modes>,
+        orders: &ModeOrders,
+    ) -> Edition {
         let settings = &self.config.settings;
         let kinds = owned.mappings.list.iter().map(|mapping| mapping.kind).collect();
         let router = Router::new(owned.mappings.keyspace.clone(), kinds, &settings.security.deny);
@@ -201,6 +209,7 @@ impl Reading {
         Edition {
             router: Arc::new(if settings.upstream.url.is_empty() { router.in_front_of_private() } else { router }),
             owned: owned.clone(),
+            near,
             access: self.access.clone(),
             about: self.about.clone(),
             modes: orders.clone(),

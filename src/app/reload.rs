@@ -13,6 +13,7 @@ use super::build::{self, Built};
 use super::check::Failure;
 use super::doubts::Doubts;
 use super::modes::Asked;
+use super::near::KeptNear;
 use super::reading::Reading;
 use super::serving::Serving;
 use crate::admin::Readiness;
@@ -49,6 +50,8 @@ pub(super) struct Sidecar {
     pub(super) readiness: Arc<Readiness>,
     /// The modes of its mappings.
     pub(super) modes: Arc<Modes>,
+    /// What is kept of the upstream.
+    pub(super) near: KeptNear,
     /// Why what was written could not be brought to the upstream, at the last attempt.
     pub(super) unmirrored: Option<String>,
     /// What is not known of modes that were.
@@ -74,6 +77,7 @@ impl Sidecar {
         let background = JoinSet::new();
         let beside = Some(beside);
         let (unmirrored, doubts) = (None, Doubts::default());
+        let near = KeptNear::new(&reading.config.near, &metrics.near);
         let mut sidecar = Self {
             reading,
             owned,
@@ -84,6 +88,7 @@ impl Sidecar {
             audience,
             readiness,
             modes,
+            near,
             unmirrored,
             doubts,
             orders,
@@ -110,7 +115,7 @@ impl Sidecar {
     }
 
     fn edition(&self, owned: &Arc<Owned>, modes: &Arc<Modes>) -> Edition {
-        self.reading.edition(owned, modes, &self.orders.0)
+        self.reading.edition(owned, self.near.now(), modes, &self.orders.0)
     }
 
     /// Starts what runs beside them; without a store that is little.
@@ -202,6 +207,7 @@ impl Sidecar {
         let modes = self.inherited_modes(&reading.mappings.list);
         let in_force = old.settings.clone();
         self.reading = reading;
+        self.near.change(&old.near, &self.reading.config.near, &self.metrics.near);
         let edition = self.edition(successor.as_ref().map_or(&self.owned, |new| &new.owned), &modes);
         self.modes = modes;
         self.metrics.cache.slow.configure(&self.reading.config.settings.slowlog);
@@ -228,6 +234,7 @@ impl Sidecar {
                 let _later = tokio::time::timeout(PLANNING, planned).await;
             }
         }
+        self.near.follow();
         self.show_modes();
         self.change_over(serving, self.modes.all_configured(), Asked::default()).await;
         for order in early {

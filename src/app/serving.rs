@@ -13,7 +13,7 @@ use crate::inspect::Subject;
 use crate::server::{Edition, Listener, Passed, Setup, Workers, bind};
 use crate::telemetry::metrics::PanicMetrics;
 use crate::telemetry::{LastingPart, Metrics, lasting};
-use crate::upstream::{ClusterTask, Endpoint, Hub, ReplicaTask, SentinelTask, Topology, watch};
+use crate::upstream::{ClusterTask, Endpoint, Hub, NearTask, ReplicaTask, SentinelTask, Topology, watch};
 
 pub(super) struct Serving {
     listeners: Vec<Arc<Listener>>,
@@ -35,6 +35,7 @@ impl Serving {
     ) -> Result<Self, Failure> {
         sidecar.reading.show_limits(&sidecar.metrics.cache.limits);
         let edition = sidecar.edition_in(&sidecar.modes);
+        let kept = sidecar.near.subscribe();
         let (metrics, tasks) = (sidecar.metrics.clone(), &mut sidecar.tasks);
         let settings = &sidecar.reading.config.settings.clone();
         let listeners = bind_all(&settings.server, passed).await?;
@@ -47,6 +48,8 @@ impl Serving {
         tasks.spawn(lasting(LastingPart::Cluster, panics.clone(), async move || cluster.run().await));
         let mut replicas = ReplicaTask::new(upstream.clone());
         tasks.spawn(lasting(LastingPart::Replicas, panics.clone(), async move || replicas.run().await));
+        let mut near = NearTask::new(upstream.clone(), kept);
+        tasks.spawn(lasting(LastingPart::Near, panics.clone(), async move || near.run().await));
         let hub = (settings.pubsub.mode == PubSubMode::Shared).then(|| {
             let (hub, mut task) = Hub::new(upstream.clone(), settings.pubsub.subscriber_output.0, None);
             tasks.spawn(lasting(LastingPart::Subscriptions, panics.clone(), async move || task.run().await));

@@ -28,6 +28,7 @@ const FEWER: [(&str, u64); 2] = [("store.max_connections", 10_000), ("upstream.p
 pub(super) fn check(config: &Config, faults: &mut Faults) {
     let tree = |settings: &Settings| serde_json::to_value(settings).unwrap_or_default();
     compare("", &tree(&Settings::default()), &tree(&config.settings), faults);
+    near(config, faults);
     for block in config.definitions.iter().chain(&config.caches) {
         for (key, duration) in [
             ("ttl", block.ttl),
@@ -39,6 +40,18 @@ pub(super) fn check(config: &Config, faults: &mut Faults) {
             if duration.is_some_and(|duration| duration > LONGEST) {
                 faults.add(format!("{}.{key}", block.path), too_long(LONGEST));
             }
+        }
+    }
+}
+
+/// The same of the blocks of the near cache.
+fn near(config: &Config, faults: &mut Faults) {
+    for block in &config.near {
+        if block.ttl > LONGEST {
+            faults.add(format!("{}.ttl", block.path), too_long(LONGEST));
+        }
+        if block.max_bytes > MOST_SIZE {
+            faults.add(format!("{}.max_bytes", block.path), format!("must be at most \"{MOST_SIZE}\""));
         }
     }
 }

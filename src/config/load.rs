@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::nearest::did_you_mean;
 use super::variables::override_by;
-use super::{Config, Faults, MappingConfig, Settings, UserConfig, extremes, validate};
+use super::{Config, Faults, MappingConfig, NearConfig, Settings, UserConfig, extremes, validate};
 
 /// The shipped `config.toml`, which is also what runs when there is no file.
 pub const SHIPPED: &str = include_str!("../../config.toml");
@@ -87,7 +87,7 @@ const OF_CACHES: [&str; 16] = [
 const OF_DEFINITIONS: [&str; 1] = ["file"];
 
 /// What is written as blocks `[[like this]]`.
-const BLOCKS: [&str; 3] = ["definitions", "caches", "users"];
+const BLOCKS: [&str; 4] = ["definitions", "caches", "near", "users"];
 
 fn from_tree(mut tree: Value, faults: &mut Faults) -> Config {
     let mut blocks = |name: &str| match tree.as_object_mut().and_then(|map| map.remove(name)) {
@@ -98,12 +98,13 @@ fn from_tree(mut tree: Value, faults: &mut Faults) -> Config {
         }
         None => Vec::new(),
     };
-    let [definitions, caches, users] = BLOCKS.map(&mut blocks);
+    let [definitions, caches, near, users] = BLOCKS.map(&mut blocks);
     take_out_unknown(&mut tree, faults);
     Config {
         settings: faults.read(tree, "", &Settings::default()).unwrap_or_default(),
         definitions: read_blocks("definitions", definitions, faults, &OF_CACHES),
         caches: read_blocks("caches", caches, faults, &OF_DEFINITIONS),
+        near: read_near(near, faults),
         users: read_users(users, faults),
     }
 }
@@ -137,6 +138,14 @@ fn read_blocks(name: &str, items: Vec<Value>, faults: &mut Faults, foreign: &[&s
         blocks.extend(faults.read(item, &path, &example).map(|block| MappingConfig { path, ..block }));
     }
     blocks
+}
+
+fn read_near(items: Vec<Value>, faults: &mut Faults) -> Vec<NearConfig> {
+    let read = |(i, item)| {
+        let path = format!("near[{i}]");
+        faults.read(item, &path, &NearConfig::default()).map(|block| NearConfig { path, ..block })
+    };
+    items.into_iter().enumerate().filter_map(read).collect()
 }
 
 fn read_users(items: Vec<Value>, faults: &mut Faults) -> Vec<UserConfig> {

@@ -11,6 +11,7 @@ mod load;
 mod log_level;
 mod mapping;
 mod mode;
+mod near;
 mod nearest;
 mod notify;
 mod rate;
@@ -38,6 +39,7 @@ pub use limits::Limits;
 pub use load::{Loaded, SHIPPED, default_file, load, read};
 pub use mapping::{DeleteMode, MappingConfig, Shape, Timestamps, Watch, WriteMode};
 pub use mode::Mode;
+pub use near::NearConfig;
 pub use nearest::nearest;
 pub use notify::Notify;
 pub use rate::Rate;
@@ -59,6 +61,8 @@ pub struct Config {
     pub definitions: Vec<MappingConfig>,
     /// `[[caches]]`.
     pub caches: Vec<MappingConfig>,
+    /// `[[near]]`.
+    pub near: Vec<NearConfig>,
     /// `[[users]]`.
     pub users: Vec<UserConfig>,
 }

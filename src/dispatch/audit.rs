@@ -68,7 +68,7 @@ impl Services {
                 Flow::Answered
             }
             Flow::Later(reply) => Flow::Later(followed(note, reply)),
-            sent @ (Flow::Upstream(_) | Flow::Exclusive(_)) => {
+            sent @ (Flow::Upstream(_) | Flow::Filling(..) | Flow::Exclusive(_)) => {
                 note.sent();
                 sent
             }

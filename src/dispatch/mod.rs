@@ -13,6 +13,7 @@ mod info_nodes;
 pub mod listing;
 mod modes;
 mod monitored;
+mod near;
 mod newest;
 mod ordinary;
 pub mod owned;
@@ -41,6 +42,7 @@ pub use connection::hello::greeted;
 use connection::{dedicated, subscribe};
 pub use fallback::Settles;
 pub use modes::{By, ModeOrder, ModeOrders, Which, mode_named};
+pub use near::Filling;
 pub use newest::{EditionPlace, Newest};
 pub use owned::Owned;
 pub use owned::expire::{Living, answer_lived};
@@ -61,6 +63,7 @@ use crate::command::{OwnedRequest, Request, Spec};
 use crate::errors;
 use crate::inspect::{About, Subject};
 use crate::key_events::Listening;
+use crate::near::{Front, Near};
 use crate::resp::encode;
 use crate::resp::pieces::Pieces;
 use crate::route::{Pin, Route, Router, Unknown};
@@ -77,6 +80,10 @@ pub struct Services {
     pub router: Arc<Router>,
     /// Definitions and cache.
     pub owned: Arc<Owned>,
+    /// Pass-through keys that are kept in memory, if some are.
+    pub near: Option<Arc<Near>>,
+    /// This thread's hits among them.
+    pub near_front: RefCell<Front>,
     /// Users and what they may do.
     pub access: Arc<Access>,
     /// Where and when the configuration was read.
@@ -162,6 +169,8 @@ pub enum Flow {
     Answered,
     /// The reply comes from the upstream, at its position.
     Upstream(Ticket),
+    /// The same, and the reply is kept in memory when it has come.
+    Filling(Ticket, Box<Filling>),
     /// The reply comes later, at its position.
     Later(LaterReply),
     /// When everything before it has been answered.
@@ -181,13 +190,16 @@ impl Services {
             self.trace_late(session, under.count());
         }
         self.metrics.clients.times.ended(&under.since(session.begun));
+        if let Some(near) = &self.near {
+            self.near_front.borrow_mut().count(near);
+        }
     }
 
     /// What can be looked into.
     fn subject(&self) -> Subject {
         let upstream = self.upstream.endpoint().clone();
         let subject = self.owned.subject(self.about.clone(), upstream, self.clients.clone(), self.metrics.clone());
-        subject.in_modes(self.router.modes.clone())
+        subject.in_modes(self.router.modes.clone()).with_near(self.near.clone())
     }
 
     /// The newest of its worker's, if a reload of the configuration has brought one after this.
@@ -237,6 +249,14 @@ impl Services {
         if self.upstream.reads_from_replicas() {
             reading::note(&self.upstream, session, request, &route);
         }
+        let is_sent = match &route {
+            Route::Refused(_) => false,
+            Route::Unknown(unknown) => !unknown.is_asked_first(),
+            _ => true,
+        };
+        if is_sent {
+            self.detach(session, request);
+        }
         self.unless_unpermitted(session, request, route)
     }
 
@@ -281,6 +301,7 @@ impl Services {
             Route::Cached(key, verb) => call.cached(key, verb),
             Route::NotAnswered(key) => call.not_answered(key),
             Route::Split(keys) => call.split(&keys),
+            Route::Near(found) => call.near(found),
             Route::Spread(spread, spec) => call.spread(spread, spec),
             Route::Transaction(command, spec) => call.transaction(command, spec),
             Route::Pinned(Pin::Subscribe(kind), spec) if self.has_hub(call.session) => call.subscribe(kind, true, spec),

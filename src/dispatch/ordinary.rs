@@ -19,6 +19,13 @@ impl Services {
         is_open && is_quiet && goes_by_lanes && is_settled && !self.upstream.reads_from_replicas()
     }
 
+    /// A request that passes through, unless it may be answered from memory.
+    #[inline]
+    fn passing(&self, session: &mut Session, request: &Request<'_>, route: Route) -> Route {
+        self.detach(session, request);
+        self.unless_near(session, request, route)
+    }
+
     /// Where a request of an ordinary client goes, if it is as simple as that: to the upstream, or one owned key.
     #[inline]
     pub fn route_ordinary(&self, session: &mut Session, request: &Request<'_>) -> Option<Route> {
@@ -31,9 +38,10 @@ impl Services {
         match route {
             Route::PassThrough(_) if self.upstream.is_cluster() => {
                 session.to = destination::of_one_key(session, request)?;
-                Some(route)
+                Some(self.passing(session, request, route))
             }
-            Route::PassThrough(_) | Route::Cached(..) | Route::Definition(..) => Some(route),
+            Route::PassThrough(_) => Some(self.passing(session, request, route)),
+            Route::Cached(..) | Route::Definition(..) => Some(route),
             _ => None,
         }
     }

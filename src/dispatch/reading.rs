@@ -31,6 +31,7 @@ const fn writes(route: &Route) -> bool {
         Route::Spread(_, spec) => !spec.flags.readonly,
         Route::Local(..)
         | Route::Hearthside
+        | Route::Near(_)
         | Route::Definition(..)
         | Route::Cached(..)
         | Route::NotAnswered(_)

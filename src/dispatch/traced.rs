@@ -86,7 +86,7 @@ impl Services {
         let root = Root::of_one(operation(session.spec), label, session.group.db);
         session.account.trace.open(&self.metrics.traces, Opening { root, begun: session.begun, is_sampled });
         let flow = self.answer_recorded(session, request, route, out);
-        if is_sampled || matches!(flow, Flow::Later(_) | Flow::Upstream(_)) {
+        if is_sampled || matches!(flow, Flow::Later(_) | Flow::Upstream(_) | Flow::Filling(..)) {
             self.describe(session, mapping, outcome(session, before.as_ref(), label, &flow));
         }
         if matches!(flow, Flow::Answered) {

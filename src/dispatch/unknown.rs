@@ -51,17 +51,32 @@ impl Services {
         answer: Option<Bytes>,
     ) -> Route {
         let view = request.view();
-        if unknown == Unknown::Right {
-            return self.by_right(session, &view, answer.as_deref());
+        let is_nowhere = answer.as_ref().is_some_and(|answer| unknown == Unknown::Name && is_no_command(answer));
+        let route = self.explained_by(session, &view, unknown, answer);
+        if !is_nowhere && !matches!(route, Route::Refused(_)) {
+            self.detach(session, &view);
         }
-        let Some(answer) = answer else { return self.unexplained(&view) };
+        route
+    }
+
+    fn explained_by(
+        &self,
+        session: &mut Session,
+        view: &Request<'_>,
+        unknown: Unknown,
+        answer: Option<Bytes>,
+    ) -> Route {
+        if unknown == Unknown::Right {
+            return self.by_right(session, view, answer.as_deref());
+        }
+        let Some(answer) = answer else { return self.unexplained(view) };
         match (decode::error(&answer), unknown) {
-            (Some(text), _) if may_not_ask(&text) => self.unexplained(&view),
+            (Some(text), _) if may_not_ask(&text) => self.unexplained(view),
             (Some(text), Unknown::Keys) if text.starts_with("ERR ") => self.by_foreign_keys(session),
             // It is away, or busy with a script: so it would say of the command itself.
             (Some(text), _) => Route::Refused(text.into()),
-            (None, Unknown::Keys) => self.by_keys(session, &view, &answer),
-            (None, _) => self.by_name(session, &view, &answer),
+            (None, Unknown::Keys) => self.by_keys(session, view, &answer),
+            (None, _) => self.by_name(session, view, &answer),
         }
     }
 
@@ -115,6 +130,11 @@ impl Services {
             None => Route::Unknown(Unknown::Conduct),
         }
     }
+}
+
+/// The upstream has no command of the name that it was asked about.
+fn is_no_command(answer: &[u8]) -> bool {
+    command::read(answer).is_ok_and(|described| described.is_empty())
 }
 
 /// True for a name that a server's command may have.

@@ -27,6 +27,8 @@ pub struct Explanation {
     pub percent: Option<u8>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub answered_by: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub near: Option<String>,
     pub state: &'static str,
     pub is_told: Option<bool>,
     pub is_there: Option<bool>,
@@ -105,6 +107,7 @@ impl Subject {
                 key_encoded,
                 owner: "upstream",
                 why,
+                near: self.near.as_ref().and_then(|near| near.block(key)).map(str::to_owned),
                 state: "not known here",
                 ..Default::default()
             };

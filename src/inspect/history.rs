@@ -92,7 +92,12 @@ impl Subject {
         Sample {
             at_ms: now.as_ms(),
             owned: hits + misses + commands(&writes),
-            passed: commands(&[(RouteLabel::Passthrough, Outcome::Ok), (RouteLabel::Pinned, Outcome::Ok)]),
+            passed: commands(&[
+                (RouteLabel::Passthrough, Outcome::Ok),
+                (RouteLabel::Pinned, Outcome::Ok),
+                (RouteLabel::Near, Outcome::Hit),
+                (RouteLabel::Near, Outcome::Miss),
+            ]),
             others: commands(&[
                 (RouteLabel::Local, Outcome::Ok),
                 (RouteLabel::Split, Outcome::Ok),

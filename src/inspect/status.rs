@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::subject::{About, Subject};
 use super::times;
 use crate::mapping::{Kind, Mapping};
+use crate::near::Near;
 use crate::store::CurrentPlan;
 use crate::telemetry::clock::{Tick, UnixMs};
 use crate::telemetry::light;
@@ -24,6 +25,7 @@ pub struct Status {
     pub change_feed: FeedFacts,
     pub journal: JournalFacts,
     pub memory: MemoryFacts,
+    pub near: NearFacts,
     pub clients: ClientFacts,
     pub mappings: usize,
     pub mappings_not_up: usize,
@@ -109,6 +111,15 @@ pub struct MemoryFacts {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[allow(missing_docs, reason = "docs/OPERATIONS.md explains the names")]
+pub struct NearFacts {
+    pub blocks: usize,
+    pub is_told: bool,
+    pub entries: usize,
+    pub bytes: usize,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[allow(missing_docs, reason = "docs/OPERATIONS.md explains the names")]
 pub struct ClientFacts {
     pub connected: usize,
     pub most: usize,
@@ -167,6 +178,7 @@ impl Subject {
                 definitions: self.metrics.definitions.definitions.get(),
                 client_buffer_bytes: self.metrics.clients.buffers.held(),
             },
+            near: self.near_facts(),
             clients: ClientFacts {
                 connected: census.connected,
                 most: *most_clients,
@@ -185,6 +197,13 @@ impl Subject {
             Kind::Definition => self.definitions.unloaded(mapping.id).is_none(),
             Kind::Cache => self.cache.plan_of(mapping.id).is_some_and(|plan| plan.plan().is_ok()),
         }
+    }
+
+    fn near_facts(&self) -> NearFacts {
+        let near = self.near.as_deref();
+        let (entries, bytes) = near.map_or((0, 0), Near::room);
+        let is_told = near.is_some_and(|near| near.is_vouched(Tick::now()));
+        NearFacts { blocks: near.map_or(0, Near::blocks), is_told, entries, bytes }
     }
 
     fn cached_plans(&self) -> impl Iterator<Item = &CurrentPlan> {

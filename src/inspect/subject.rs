@@ -6,6 +6,7 @@ use crate::cache::Cache;
 use crate::clients::Registry;
 use crate::definitions::Definitions;
 use crate::mapping::{Mappings, Modes};
+use crate::near::Near;
 use crate::store::Store;
 use crate::telemetry::Metrics;
 use crate::telemetry::clock::{Tick, UnixMs};
@@ -28,6 +29,8 @@ pub struct Subject {
     pub store: Arc<Store>,
     /// Where everything else goes.
     pub upstream: Arc<Endpoint>,
+    /// What of it is kept in memory, if something is.
+    pub near: Option<Arc<Near>>,
     /// Who is connected.
     pub clients: Arc<Registry>,
     /// What has been counted.
@@ -39,6 +42,12 @@ impl Subject {
     #[must_use]
     pub fn in_modes(self, modes: Arc<Modes>) -> Self {
         Self { modes, ..self }
+    }
+
+    /// The same, which keeps this.
+    #[must_use]
+    pub fn with_near(self, near: Option<Arc<Near>>) -> Self {
+        Self { near, ..self }
     }
 }
 

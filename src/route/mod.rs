@@ -25,6 +25,7 @@ use crate::command::{self, Request, Source, Spec};
 use crate::errors;
 use crate::keys::{Keyspace, MappingId};
 use crate::mapping::{Kind, Modes};
+use crate::near::Found;
 use crate::record::{Answer, Verb, verb_of};
 use crate::telemetry::metrics::RouteLabel;
 use classes::{Class, class_of, learned_class};
@@ -39,6 +40,8 @@ pub enum Route {
     Hearthside,
     /// Forwarded verbatim; `true` when it only reads and may be sent again.
     PassThrough(bool),
+    /// A read of pass-through keys that may be answered from memory: where the reply is that was found there.
+    Near(Option<Found>),
     /// Reads a definition.
     Definition(OwnedKey, Answer),
     /// Reads or writes a cached key.
@@ -84,6 +87,7 @@ impl Route {
             Self::Cached(_, Verb::Read(_) | Verb::Inspect(_)) => RouteLabel::Cache,
             Self::Cached(..) => RouteLabel::Write,
             Self::Split(_) => RouteLabel::Split,
+            Self::Near(_) => RouteLabel::Near,
             Self::Pinned(..) | Self::Unknown(_) => RouteLabel::Pinned,
             Self::NotAnswered(_) | Self::Attack | Self::Refused(_) => RouteLabel::Refused,
         }

@@ -9,6 +9,7 @@ use crate::access::Access;
 use crate::clients::Registry;
 use crate::dispatch::{ModeOrders, Owned};
 use crate::inspect::{About, Subject};
+use crate::near::Near;
 use crate::route::Router;
 use crate::session::Policy;
 use crate::telemetry::Metrics;
@@ -21,6 +22,8 @@ pub struct Edition {
     pub router: Arc<Router>,
     /// Definitions and cache.
     pub owned: Arc<Owned>,
+    /// Pass-through keys that are kept in memory, if some are.
+    pub near: Option<Arc<Near>>,
     /// Users and what they may do.
     pub access: Arc<Access>,
     /// Where and when it was read.
@@ -37,6 +40,9 @@ impl Edition {
     /// What can be looked into while it is in force.
     #[must_use]
     pub fn subject(&self, upstream: Arc<Endpoint>, clients: Arc<Registry>, metrics: Arc<Metrics>) -> Subject {
-        self.owned.subject(self.about.clone(), upstream, clients, metrics).in_modes(self.router.modes.clone())
+        self.owned
+            .subject(self.about.clone(), upstream, clients, metrics)
+            .in_modes(self.router.modes.clone())
+            .with_near(self.near.clone())
     }
 }

@@ -35,6 +35,7 @@ use crate::cache::Together;
 use crate::clients::{Listed, Registry, State};
 use crate::config::AuthMode;
 use crate::dispatch::{Newest, Services, Timed};
+use crate::near::Front;
 use crate::session::Session;
 use crate::telemetry::clock::{Tick, millis};
 use crate::telemetry::metrics::ClientMetrics;
@@ -255,10 +256,12 @@ fn services(
     clients: Arc<Registry>,
     upstream: Rc<Upstream>,
 ) -> Rc<Services> {
-    let Edition { router, owned, access, about, modes, policy, .. } = &*setup.edition;
+    let Edition { router, owned, near, access, about, modes, policy, .. } = &*setup.edition;
     newest.succeed(|edition| Services {
         router: router.clone(),
         owned: owned.clone(),
+        near: near.clone(),
+        near_front: RefCell::new(Front::new(near.as_ref())),
         access: access.clone(),
         about: about.clone(),
         modes: modes.clone(),

@@ -13,6 +13,7 @@ mod tracks;
 mod upstream_state;
 mod waits;
 mod way;
+mod writes;
 mod written;
 
 use std::rc::Rc;
@@ -29,6 +30,7 @@ pub use tracking::with_ear;
 pub use tracks::Tracks;
 pub use upstream_state::{Redirect, Replica};
 pub use way::Way;
+pub use writes::{Writes, joined};
 pub use written::Written;
 
 use crate::access::{Access, DEFAULT_USER, User};
@@ -114,6 +116,8 @@ pub struct Session {
     pub to: To,
     /// Where it has written and not been answered, where the upstream is a cluster.
     pub written: Written,
+    /// Keys of the near cache that its requests may change.
+    pub writes: Writes,
     /// What it wrote and read lately, where reads may go to replicas.
     pub recency: Recency,
     /// The number of what the upstream was when everything of this client had been answered.
@@ -158,6 +162,7 @@ impl Session {
             table: 0,
             to: To::Home,
             written: Written::Nowhere,
+            writes: Writes::default(),
             recency: Recency::default(),
             edition: 0,
             reply: ReplyMode::On,

@@ -14,6 +14,7 @@ pub enum LastingPart {
     History,
     IdleConnections,
     Journal,
+    Near,
     PrivateServer,
     ReadingAgain,
     Reaper,
@@ -36,7 +37,7 @@ pub enum LastingPart {
 }
 
 /// Each with its label in metrics, what it is, and what a panic of it means and what follows.
-const ALL: [(LastingPart, [&str; 3]); 29] = [
+const ALL: [(LastingPart, [&str; 3]); 30] = [
     (
         LastingPart::Accepting,
         ["accepting", "taking in clients", "One newcomer may have been closed; the others are taken in again"],
@@ -98,6 +99,14 @@ const ALL: [(LastingPart, [&str; 3]); 29] = [
             "the journal's writer",
             "Deferred writes are refused from now on, and what waits is not saved; what was acknowledged stays in the \
              journal. Start the sidecar again",
+        ],
+    ),
+    (
+        LastingPart::Near,
+        [
+            "near",
+            "the listening for what changes at the upstream ([[near]])",
+            "What was kept is forgotten, and keys are read at the upstream until it begins again",
         ],
     ),
     (

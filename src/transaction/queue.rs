@@ -33,7 +33,9 @@ pub(super) fn place(services: &Services, session: &mut Session, request: &Reques
         Route::Attack | Route::Unproven | Route::Held | Route::Fallback(_) => {
             Place::Refused(errors::transaction::NOT_A_COMMAND.into())
         }
-        Route::PassThrough(_) | Route::Unanswered | Route::Transaction(..) => Place::Upstream(Queued::Upstream(1)),
+        Route::PassThrough(_) | Route::Near(_) | Route::Unanswered | Route::Transaction(..) => {
+            Place::Upstream(Queued::Upstream(1))
+        }
         Route::Unknown(unknown) => Place::Upstream(Queued::Unknown(*unknown)),
         Route::Pinned(Pin::Subscribe(_) | Pin::Unsubscribe(_), spec) if services.has_hub(session) => {
             Place::Refused(errors::transaction::shared_subscription(&spec.name))

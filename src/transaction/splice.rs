@@ -100,7 +100,9 @@ async fn here(desk: &mut Desk<'_>, request: &OwnedRequest, route: Route, reply: 
         Flow::Answered => return,
         Flow::Later(answer) => answer.await,
         Flow::Upstream(ticket) => ticket.parts().await.map(|(answer, _)| answer),
-        Flow::Exclusive(_) => return encode::error(desk.out, errors::transaction::NOT_INSIDE_EXEC),
+        Flow::Exclusive(_) | Flow::Filling(..) => {
+            return encode::error(desk.out, errors::transaction::NOT_INSIDE_EXEC);
+        }
     };
     match answered {
         Ok(answer) => reply.append_all(answer),

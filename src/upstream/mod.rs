@@ -19,6 +19,7 @@ pub use endpoint::greeting::PING;
 pub use endpoint::group::{Credentials, Group, Login};
 pub use endpoint::health::{probe, watch};
 pub use endpoint::logins::Close;
+pub use endpoint::near::NearTask;
 pub use endpoint::private_server::{NoServer, PrivateServer};
 pub use endpoint::replicas::ReplicaTask;
 pub use endpoint::sentinel::SentinelTask;
@@ -40,6 +41,7 @@ pub use tour::{Surveyor, Tour};
 pub use trail::{Onward, Trail};
 
 use crate::command::{Spec, Table};
+use crate::near::Ground;
 use crate::telemetry::client_memory::Holding;
 use pinned::pool::Pool;
 use pinned::pools::Pools;
@@ -105,6 +107,12 @@ impl Upstream {
     #[inline]
     pub fn edition(&self) -> u64 {
         self.endpoint.cluster.edition()
+    }
+
+    /// What the upstream is now, for what is kept of it.
+    #[must_use]
+    pub fn ground(&self) -> Ground {
+        self.endpoint.ground()
     }
 
     /// True where the upstream is a cluster.

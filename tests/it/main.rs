@@ -25,6 +25,7 @@ mod key_events;
 mod limits;
 mod metrics;
 mod modes;
+mod near;
 mod operations;
 mod outages;
 mod outbox;

@@ -235,7 +235,7 @@ impl Owned {
         let (mappings, definitions, cache, store) =
             (mappings.clone(), definitions.clone(), cache.clone(), store.clone());
         let modes = Arc::default();
-        Subject { about, mappings, modes, definitions, cache, store, upstream, clients, metrics }
+        Subject { about, mappings, modes, definitions, cache, store, upstream, near: None, clients, metrics }
     }
 
     /// The error for a key that could not be loaded.

@@ -1,10 +1,13 @@
 //! Gathers the requests at the front of a client's buffer that go the same way, so that they are sent as one slice.
 
 use std::ops::Range;
+use std::rc::Rc;
 
 use bytes::BytesMut;
 
 use crate::command::Request;
+use crate::near::Detached;
+use crate::session::joined;
 use crate::upstream::{Asked, Batch, Expect, Lane, To};
 
 #[derive(Debug, Default)]
@@ -15,6 +18,8 @@ pub(super) struct Gathered {
     usual: usize,
     /// Replicas may answer some of them.
     reads: bool,
+    /// Keys of the near cache that it may change.
+    detached: Option<Box<Detached>>,
     /// The client's own connection, if they go there for its transaction.
     own: Option<Lane>,
     /// The commands in it that are traced in any case.
@@ -49,6 +54,11 @@ impl Gathered {
         self.asked.push(Asked { end: self.length, resendable, expect, to });
     }
 
+    /// What was taken last may change these.
+    pub(super) fn may_change(&mut self, detached: Box<Detached>) {
+        self.detached = joined(self.detached.take(), Some(detached));
+    }
+
     /// Replicas may answer some of it.
     pub(super) const fn reads(&self) -> bool {
         self.reads
@@ -81,6 +91,7 @@ impl Gathered {
         }
         (self.usual, self.reads) = (self.asked.len(), false);
         let bytes = incoming.split_to(std::mem::take(&mut self.length)).freeze();
-        Some((Batch { bytes, asked: std::mem::take(&mut self.asked), ..Batch::default() }, self.own.take()))
+        let (asked, detached) = (std::mem::take(&mut self.asked), self.detached.take().map(Rc::from));
+        Some((Batch { bytes, asked, detached, ..Batch::default() }, self.own.take()))
     }
 }

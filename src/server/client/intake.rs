@@ -28,6 +28,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         let is_settled = self.connection.replies.is_settled();
         if is_settled {
             self.session.written = Written::Nowhere;
+            if self.transaction.is_none() {
+                self.session.writes.end();
+            }
             self.session.leave_slow_lane();
             if self.services.upstream.reads_from_replicas() {
                 let at = self.connection.replies.settled.take().unwrap_or(self.session.now);
@@ -114,6 +117,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         // What is looked at again is paid for once.
         let is_paid = self.lookahead.is_under_way();
         let route = if is_paid { route } else { self.services.unless_too_fast(&mut self.session, route) };
+        let route = self.unless_near(length, route);
         if self.session.way.is_caching()
             && let Some(next) = self.take_opted(length, &route)
         {
@@ -138,7 +142,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     /// A request that is no part of a transaction. Inlined where every request passes: a route is large to hand on.
     #[inline(always)]
     pub(super) fn take_routed(&mut self, length: usize, route: Route) -> Next {
-        if matches!(route, Route::PassThrough(_)) {
+        if matches!(route, Route::PassThrough(_) | Route::Near(_)) {
             self.sample_passed(length);
         }
         if self.session.is_shown {
@@ -179,6 +183,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         self.session.tally.add(RouteLabel::Passthrough, Outcome::Ok, 1);
         self.services.timed.passes(self.session.spec);
         self.batch.add(length, resendable, expect, self.session.to);
+        if let Some(detached) = self.session.writes.take() {
+            self.batch.may_change(detached);
+        }
         if !resendable {
             self.session.written.note(self.session.to);
         }
@@ -376,6 +383,10 @@ pub(super) fn answer(
         Flow::Answered | Flow::Exclusive(_) => Next::Read,
         Flow::Upstream(ticket) => {
             replies.timed_batch(ticket, request.raw().len(), under_way);
+            Next::Read
+        }
+        Flow::Filling(ticket, filling) => {
+            replies.filling(ticket, request.raw().len(), under_way, filling);
             Next::Read
         }
         Flow::Later(reply) => {

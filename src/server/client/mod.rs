@@ -26,6 +26,7 @@ mod heard;
 mod intake;
 mod modes;
 mod multi_lookahead;
+mod near;
 mod ordinary;
 mod output;
 mod parting;
@@ -219,6 +220,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
                 Next::Room => self.gets(Needs::Room).await?,
                 Next::Settled => self.gets(Needs::Answers).await?,
                 Next::Read if self.must_track_again() => {}
+                Next::Read if self.must_end_writes() => self.gets(Needs::Answers).await?,
                 Next::Read => match self.exchange().await {
                     Err(End::Draining) if self.connection.asks_more().await? => {}
                     read => read?,

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use crate::command::Request;
 use crate::dispatch::Services;
+use crate::near::Detached;
 use crate::resp::request::{RequestScanner, Scan};
 use crate::route::{Pin, Route, Transaction};
-use crate::session::Session;
+use crate::session::{Session, joined};
 use crate::transaction::pushes;
 use crate::upstream::To;
 
@@ -35,6 +36,8 @@ pub(super) struct Lookahead {
     requests: u32,
     /// Which server takes the requests seen, where the upstream is a cluster.
     to: To,
+    /// Keys of the near cache that these may change.
+    detached: Option<Box<Detached>>,
     /// Its end was waited for in vain: it is handled command by command.
     pub(super) given_up: bool,
 }
@@ -82,6 +85,7 @@ impl Lookahead {
             self.seen += length;
             self.requests += 1;
             let route = services.route(session, &request);
+            self.detached = joined(self.detached.take(), session.writes.take());
             match (self.to, session.to) {
                 (To::Home, to) => self.to = to,
                 (_, To::Home) => {}
@@ -93,6 +97,7 @@ impl Lookahead {
                 _ if pushes(&request) => return Ahead::Other,
                 Route::PassThrough(_) | Route::Pinned(Pin::Blocking | Pin::Wait, _) => {}
                 Route::Transaction(Transaction::Exec, spec) if spec.accepts(request.len()) => {
+                    session.writes.begin(self.detached.take());
                     return Ahead::Whole(self.seen, self.requests, self.to);
                 }
                 _ => return Ahead::Other,

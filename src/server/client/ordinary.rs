@@ -28,6 +28,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
                 self.sample_passed(length);
                 self.gather(length, resendable, Expect::Replies(1), false)
             }
+            Some(route @ Route::Near(_)) => {
+                self.sample_passed(length);
+                self.answer_in_place(length, route)
+            }
             Some(route @ (Route::Cached(..) | Route::Definition(..))) => self.answer_in_place(length, route),
             _ => {
                 self.is_ordinary = false;

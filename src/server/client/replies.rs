@@ -9,7 +9,7 @@ use bytes::{BufMut, BytesMut};
 
 use super::output::Output;
 use super::unsolicited::{Stopped, Unsolicited};
-use crate::dispatch::LaterReply;
+use crate::dispatch::{Filling, LaterReply};
 use crate::resp::pieces::Pieces;
 use crate::telemetry::clock::{Moment, Tick};
 use crate::telemetry::metrics::{ClientMetrics, Under, UnderWay};
@@ -18,11 +18,13 @@ use crate::telemetry::traces::TraceEnd;
 use crate::transaction::{refuses, summary};
 use crate::upstream::{Chunk, Ticket};
 
-enum Owed {
+pub(super) enum Owed {
     /// Replies that are ready but must wait for what is before them.
     Ready(BytesMut),
     /// The replies to a batch, and the bytes of its requests.
     Batch(Ticket, usize, UnderWay),
+    /// The same for one request, whose reply is kept in memory when it has come.
+    Filling(Ticket, usize, UnderWay, Option<Box<Filling>>),
     /// The same for commands of a transaction.
     Queued(Ticket, usize, Forwarded, Option<TraceEnd>),
     /// A reply that is being made, and the bytes that this takes.
@@ -32,14 +34,14 @@ enum Owed {
 }
 
 /// What has become of the entry in front.
-enum Front {
+pub(super) enum Front {
     /// More of it may be ready.
     GoesOn,
     HasEnded,
 }
 
 /// Which of the replies to one unit of a transaction the client gets.
-enum Forwarded {
+pub(super) enum Forwarded {
     /// Each of them.
     Each,
     /// The one of a WATCH.
@@ -59,11 +61,11 @@ const MOST_READY: usize = 64 * 1024;
 
 #[derive(Default)]
 pub(super) struct Replies {
-    owed: VecDeque<Owed>,
+    pub(super) owed: VecDeque<Owed>,
     /// Counts how long they take.
     pub(super) metrics: Option<Arc<ClientMetrics>>,
     /// Bytes of requests that are on their way.
-    under_way: usize,
+    pub(super) under_way: usize,
     /// Those of them for which a reply is being made here.
     answering: usize,
     /// Bytes in what is ready and must wait, but for the last entry.
@@ -78,7 +80,7 @@ pub(super) struct Replies {
     /// What the client is told of owned keys next comes behind all that it is owed, the upstream's replies too.
     pub(super) tells_behind: bool,
     /// Something has come of the entry in front.
-    has_begun: bool,
+    pub(super) has_begun: bool,
     /// Replies are dropped (CLIENT REPLY).
     pub(super) muted: bool,
     /// Takes what is dropped.
@@ -189,7 +191,13 @@ impl Replies {
         self.give(ticket, length, self.muted, |ticket, length| Owed::Queued(ticket, length, Forwarded::Watch, None));
     }
 
-    fn give(&mut self, mut ticket: Ticket, length: usize, muted: bool, owed: impl FnOnce(Ticket, usize) -> Owed) {
+    pub(super) fn give(
+        &mut self,
+        mut ticket: Ticket,
+        length: usize,
+        muted: bool,
+        owed: impl FnOnce(Ticket, usize) -> Owed,
+    ) {
         if muted {
             ticket.mute();
         }
@@ -256,6 +264,7 @@ impl Replies {
             let moved = match front {
                 Owed::Ready(_) => Poll::Ready(Ok(self.take_ready())),
                 Owed::Batch(..) => self.poll_batch(cx),
+                Owed::Filling(..) => self.poll_filling(cx),
                 Owed::Queued(..) => self.poll_queued(cx),
                 Owed::Later(..) | Owed::Silent(..) => self.poll_later(cx),
             };
@@ -282,7 +291,8 @@ impl Replies {
         if !self.unsolicited.has_own_news() || self.is_held || self.out.len() >= enough {
             return;
         }
-        let is_upstreams = |owed: &Owed| matches!(owed, Owed::Batch(..)) || is_planted("tracked-told-in-front");
+        let is_upstreams =
+            |owed: &Owed| matches!(owed, Owed::Batch(..) | Owed::Filling(..)) || is_planted("tracked-told-in-front");
         let goes_first = !self.tells_behind && !self.has_begun && self.owed.iter().all(is_upstreams);
         if !goes_first && self.ready + self.last_ready() > MOST_READY {
             return;

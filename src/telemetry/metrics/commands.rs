@@ -22,6 +22,7 @@ pub enum RouteLabel {
     Passthrough,
     Pinned,
     Split,
+    Near,
     Refused,
 }
 
@@ -37,6 +38,7 @@ impl RouteLabel {
             Self::Passthrough => "passthrough",
             Self::Pinned => "pinned",
             Self::Split => "split",
+            Self::Near => "near",
             Self::Refused => "refused",
         }
     }
@@ -48,7 +50,7 @@ impl EncodeLabelValue for RouteLabel {
     }
 }
 
-pub(super) const ROUTES: [RouteLabel; 8] = [
+pub(super) const ROUTES: [RouteLabel; 9] = [
     RouteLabel::Local,
     RouteLabel::Definition,
     RouteLabel::Cache,
@@ -56,6 +58,7 @@ pub(super) const ROUTES: [RouteLabel; 8] = [
     RouteLabel::Passthrough,
     RouteLabel::Pinned,
     RouteLabel::Split,
+    RouteLabel::Near,
     RouteLabel::Refused,
 ];
 const OUTCOMES: [Outcome; 5] = [Outcome::Ok, Outcome::Hit, Outcome::Absent, Outcome::Miss, Outcome::Error];
@@ -72,6 +75,7 @@ fn labels(route: RouteLabel) -> impl Iterator<Item = CommandLabels> {
     let outcomes: &[Outcome] = match route {
         RouteLabel::Definition => &[Outcome::Hit, Outcome::Absent],
         RouteLabel::Cache => &[Outcome::Hit, Outcome::Absent, Outcome::Miss],
+        RouteLabel::Near => &[Outcome::Hit, Outcome::Miss],
         RouteLabel::Write => &[Outcome::Ok, Outcome::Error],
         RouteLabel::Refused => &[Outcome::Error],
         RouteLabel::Local | RouteLabel::Passthrough | RouteLabel::Pinned | RouteLabel::Split => &[Outcome::Ok],

@@ -21,6 +21,7 @@ mod limits;
 mod mapping_counts;
 mod mapping_series;
 mod mappings;
+mod near;
 mod owned;
 mod panics;
 mod process;
@@ -57,6 +58,7 @@ pub use labels::{Outcome, ReasonLabel};
 pub use limits::LimitMetrics;
 pub use mapping_counts::{HitCell, MappingCounts};
 pub use mappings::MappingMetrics;
+pub use near::{NearCounts, NearMetrics};
 pub use owned::OwnedMetrics;
 pub use panics::PanicMetrics;
 pub use servers::{CircuitMetric, ServerMetric};
@@ -86,6 +88,7 @@ pub struct Metrics {
     pub definitions: Arc<DefinitionMetrics>,
     pub tracking: Arc<TrackingMetrics>,
     pub key_events: Arc<KeyEventMetrics>,
+    pub near: Arc<NearMetrics>,
     pub cache: Arc<CacheMetrics>,
     pub write_behind: Arc<WriteBehindMetrics>,
     pub store: Arc<StoreMetrics>,
@@ -114,6 +117,7 @@ impl Default for Metrics {
             definitions: Arc::new(DefinitionMetrics::register(&mut r)),
             tracking: Arc::new(TrackingMetrics::register(&mut r)),
             key_events: Arc::new(KeyEventMetrics::register(&mut r)),
+            near: Arc::new(NearMetrics::register(&mut r)),
             cache: Arc::new(CacheMetrics::register(&mut r, traces.clone())),
             write_behind: Arc::new(WriteBehindMetrics::register(&mut r, audit.clone())),
             store: Arc::new(StoreMetrics::register(&mut r)),

@@ -13,6 +13,7 @@ pub(super) mod group;
 pub(super) mod health;
 pub(super) mod location;
 pub(super) mod logins;
+pub(super) mod near;
 mod pause;
 pub(super) mod permits;
 pub(super) mod private_server;

@@ -1,7 +1,10 @@
 //! What a client gives to a lane: requests that travel as one slice, and what each is answered with.
 
+use std::rc::Rc;
+
 use bytes::{Bytes, BytesMut};
 
+use crate::near::Detached;
 use crate::resp::pubsub::Kind;
 
 /// The replies that one request gets.
@@ -94,6 +97,8 @@ pub struct Batch {
     pub is_timed: bool,
     /// It is for an upstream of one server: nobody has looked which node of a cluster should have which request.
     pub is_for_one: bool,
+    /// Kept keys that it may change, until all of it has been answered.
+    pub detached: Option<Rc<Detached>>,
 }
 
 impl Batch {

@@ -10,6 +10,7 @@ use super::account::{Account, Charge};
 use super::batch::{Asked, Batch, Expect, Loss};
 use super::lane_ticket::{Broken, Chunk, Delivery};
 use crate::errors;
+use crate::near::Detached;
 use crate::resp::encode;
 use crate::telemetry::traces::UpstreamPart;
 
@@ -42,6 +43,8 @@ pub(crate) struct Flight {
     is_begun: bool,
     /// What of it is traced.
     traced: Option<Box<UpstreamPart>>,
+    /// Kept keys that it may change, until it has been answered.
+    _detached: Option<Rc<Detached>>,
 }
 
 impl Flight {
@@ -67,6 +70,7 @@ impl Flight {
             is_partial: false,
             is_begun: false,
             traced,
+            _detached: batch.detached,
         }
     }
 

@@ -141,6 +141,7 @@ fn every_part_begins_again() {
         "flushing",
         "history",
         "idle_connections",
+        "near",
         "reading_again",
         "reaper",
         "refresher",

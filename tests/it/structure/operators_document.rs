@@ -121,9 +121,12 @@ fn keys_of(source: &str, name: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn the_tables_of_mappings_and_users_have_every_key() {
-    let tables =
-        [("## Mappings", "src/config/mapping.rs", "MappingConfig"), ("## Users", "src/config/user.rs", "UserConfig")];
+fn the_tables_of_blocks_have_every_key() {
+    let tables = [
+        ("## Mappings", "src/config/mapping.rs", "MappingConfig"),
+        ("## Near cache", "src/config/near.rs", "NearConfig"),
+        ("## Users", "src/config/user.rs", "UserConfig"),
+    ];
     for (heading, source, name) in tables {
         let documented: BTreeSet<String> = rows("docs/OPERATIONS.md", heading)
             .iter()
@@ -240,7 +243,9 @@ fn what_can_grow_has_a_bound_and_a_metric() {
 }
 
 /// The constants behind the bounds that are no settings: where each stands, and how the table writes it.
-const BOUNDS: [(&str, &str, &str); 17] = [
+const BOUNDS: [(&str, &str, &str); 19] = [
+    ("src/near/front.rs", "PLACES: usize = 512", "512 replies"),
+    ("src/near/front.rs", "LONGEST: usize = 2 << 10", "at most 2 KiB"),
     ("src/upstream/pipeline/client_window.rs", "FIRST_ASKED: usize = 32", "32 requests before its first reply"),
     ("src/upstream/pipeline/client_window.rs", "KNOWN_ASKED: usize = 512", "then 512"),
     ("src/upstream/pipeline/client_window.rs", "MOST_ASKED: usize = 8 * 1024", "up to 8,192"),

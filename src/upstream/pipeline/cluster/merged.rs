@@ -14,6 +14,7 @@ use tokio::time::Sleep;
 use super::part::Part;
 use super::replies::{Look, Replies};
 use super::{ClusterLane, Unheard};
+use crate::near::Detached;
 use crate::resp::encode;
 use crate::telemetry::traces::CommandTrace;
 use crate::upstream::endpoint::Endpoint;
@@ -81,6 +82,8 @@ pub struct Merged {
     is_muted: bool,
     /// The command, if it is traced: what is sent again is of it, too.
     trace: Option<Arc<CommandTrace>>,
+    /// Kept keys that it may change, also where some of it is sent again.
+    _detached: Option<Rc<Detached>>,
 }
 
 impl Merged {
@@ -103,7 +106,13 @@ impl Merged {
             unheard: None,
             is_muted: false,
             trace,
+            _detached: None,
         }
+    }
+
+    /// The same, which may change these.
+    pub(super) fn detaching(self, detached: Option<Rc<Detached>>) -> Self {
+        Self { _detached: detached, ..self }
     }
 
     pub(in crate::upstream::pipeline) fn account(&self) -> Rc<Account> {

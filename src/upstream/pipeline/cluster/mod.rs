@@ -177,7 +177,7 @@ impl ClusterLane {
             shares[*last].bytes.extend_from_slice(&batch.bytes[begin..]);
         }
         let parts = shares.into_iter().map(|share| self.send(share, &batch)).collect();
-        Merged::new(self.clone(), parts, order)
+        Merged::new(self.clone(), parts, order).detaching(batch.detached)
     }
 
     /// The place of the share that this belongs to. What goes to one server is one share, however it is named; what a
@@ -213,7 +213,8 @@ impl ClusterLane {
     fn send(&self, share: Share, of: &Batch) -> Part {
         let Share { server, reader, bytes, asked, .. } = share;
         let bytes = bytes.freeze();
-        let batch = Batch { bytes: bytes.clone(), asked: asked.clone(), ..*of };
+        let detached = of.detached.clone();
+        let batch = Batch { bytes: bytes.clone(), asked: asked.clone(), detached, ..*of };
         Part::new(self.hand(&server, batch), server, bytes, asked).at(reader)
     }
 }
