@@ -44,6 +44,11 @@ impl KeptNear {
         self.now = Near::new(new, metrics);
     }
 
+    /// The upstream is another one from now on: what was kept of the one before holds no more.
+    pub(super) fn is_elsewhere(&self) {
+        self.now.iter().for_each(|near| near.gap());
+    }
+
     /// Every client has changed over: what is kept from now on may be answered when the upstream tells what changes.
     pub(super) fn follow(&self) {
         self.followed.send_if_modified(|followed| {

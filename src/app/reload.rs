@@ -243,6 +243,7 @@ impl Sidecar {
         if let Some(topology) = topology {
             self.owned.events.are_of(topology.db());
             serving.upstream.move_to(topology);
+            self.near.is_elsewhere();
         }
         Ok(())
     }

@@ -108,6 +108,13 @@ fn a_half_open_connection_is_a_gap() {
     assert_eq!(sidecar.wire().ask("GET cfg:a"), bulk("new"));
 }
 
+/// True when no thread of the process goes on.
+fn are_stopped(process: u32) -> bool {
+    let threads = std::fs::read_dir(format!("/proc/{process}/task")).expect("its threads").flatten();
+    let states = threads.map(|thread| std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default());
+    states.into_iter().all(|state| state.contains(") T "))
+}
+
 #[test]
 fn a_sidecar_that_was_stopped_answers_nothing_old_when_it_goes_on() {
     let redis = Redis::start();
@@ -119,6 +126,7 @@ fn a_sidecar_that_was_stopped_answers_nothing_old_when_it_goes_on() {
         keep(&sidecar, &mut wire, "GET cfg:a");
         let before = hits(&sidecar);
         sidecar.signal("STOP");
+        until("all of its threads are stopped", || are_stopped(sidecar.pid()));
         wire.send(&line("GET cfg:a"));
         redis.wire().ask(&format!("SET cfg:a {value}"));
         std::thread::sleep(Duration::from_millis(1100));

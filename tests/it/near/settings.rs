@@ -65,6 +65,26 @@ fn a_reload_brings_blocks_and_takes_them_away() {
 }
 
 #[test]
+fn an_upstream_that_moves_leaves_nothing_of_the_one_before() {
+    let (first, second) = (Redis::start(), Redis::start());
+    first.wire().ask("SET cfg:a 1");
+    second.wire().ask("SET cfg:a 2");
+    let at = |redis: &Redis| format!("[upstream]\nurl = \"{}\"\n{NEAR}", redis.url());
+    let sidecar = Sidecar::builder().config(&at(&first)).expect(&[warnings::NEAR_SILENT]).start();
+    told(&sidecar);
+    let mut wire = sidecar.wire();
+    for (reloads, (redis, value)) in [(&second, "2"), (&first, "1"), (&second, "2")].into_iter().enumerate() {
+        keep(&sidecar, &mut wire, "GET cfg:a");
+        sidecar.configure(&at(redis));
+        sidecar.signal("HUP");
+        until("it is reloaded", || sidecar.log().matches("the configuration is reloaded").count() == reloads + 1);
+        assert_eq!(wire.ask("GET cfg:a"), bulk(value));
+        told(&sidecar);
+        assert_eq!(keep(&sidecar, &mut wire, "GET cfg:a"), bulk(value));
+    }
+}
+
+#[test]
 fn users_read_only_what_they_may() {
     let redis = Redis::start();
     ["SET cfg:a 1", "SET cfg:secret 2"].iter().for_each(|set| drop(redis.wire().ask(set)));
