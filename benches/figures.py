@@ -14,6 +14,7 @@ from axis import writes
 from clusters import clusters
 from cold import cold
 from mappings import mappings
+from near import near
 from rig import CONFIG, PLAYERS, SESSION
 from scrape import scrape
 from tracked import tracked
@@ -228,5 +229,5 @@ FIGURES = {
     "scaling": scaling, "cluster": clusters,
     "miss": misses, "idle": idle, "boot": boot, "renewals": renewals, "fanout": fanout, "arrivals": arrivals, "deaf": deaf,
     "sockets": sockets, "mappings": mappings, "scrape": scrape, "transactions": transactions, "writers": writers,
-    "staleness": staleness, "writes": writes, "cold": cold, "tracked": tracked,
+    "staleness": staleness, "writes": writes, "cold": cold, "tracked": tracked, "near": near,
 }

@@ -24,6 +24,7 @@ mod reply_room;
 mod rights;
 mod shadow;
 mod spread;
+mod subscriptions;
 mod timed;
 mod traced;
 mod tracked;
@@ -62,7 +63,6 @@ use crate::clients::Registry;
 use crate::command::{OwnedRequest, Request, Spec};
 use crate::errors;
 use crate::inspect::{About, Subject};
-use crate::key_events::Listening;
 use crate::near::{Front, Near};
 use crate::resp::encode;
 use crate::resp::pieces::Pieces;
@@ -71,7 +71,7 @@ use crate::session::{Policy, Session};
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::{Outcome, RouteLabel};
 use crate::telemetry::traces::Sampler;
-use crate::upstream::{Batch, Broken, Expect, Group, Hub, Lane, Membership, Owner, Ticket, To, Upstream};
+use crate::upstream::{Batch, Broken, Expect, Group, Hub, Lane, Ticket, To, Upstream};
 
 /// What one worker thread answers with.
 #[derive(Debug)]
@@ -352,35 +352,6 @@ impl Services {
                 }
             }
         }
-    }
-
-    /// True for a client whose subscriptions do not go over a connection with its other requests.
-    pub fn has_hub(&self, session: &Session) -> bool {
-        self.hub.is_some()
-            || session.subscriber().is_some()
-            || self.upstream.is_cluster() && session.subscribed() == [0; 3]
-    }
-
-    /// The client's place in the hub: of everybody, or of its own.
-    pub fn membership<'a>(&self, session: &'a mut Session) -> &'a Membership {
-        session.member(|session| match &self.hub {
-            Some(hub) => hub.member(session.peer.id, session.peer.holding.clone()),
-            None => {
-                let owner = Owner {
-                    client: session.peer.id,
-                    address: session.peer.addresses.0.clone(),
-                    group: Group { login: session.group.login.clone(), ..Group::default() },
-                    is_closed_on_loss: !self.policy.resubscribes,
-                    metrics: self.metrics.clients.clone(),
-                };
-                self.upstream.own_hub(owner, self.policy.subscriber_output, session.peer.holding.clone())
-            }
-        })
-    }
-
-    /// What a client hears of the events of owned keys, which is subscribed or about to be.
-    pub fn listening(&self, session: &mut Session) -> Arc<Listening> {
-        session.hears_of(&self.owned.events, self.policy.subscriber_output)
     }
 
     /// Asks the client's lane something of our own words; `resendable` if it only reads.

@@ -12,6 +12,7 @@ use super::history::{Floor, History};
 use super::world::{KEYS, SIDECARS};
 use super::{Attack, BOUND};
 use crate::differential::stream::Dice;
+use crate::support::setting;
 use crate::support::wire::Wire;
 
 const WAYS: [&str; 3] = ["", " NOLOOP", " BCAST PREFIX thing: PREFIX fleeting:"];
@@ -85,11 +86,13 @@ pub fn read(attack: &Attack, mut dice: Dice) {
     let keys: Vec<String> = things.chain((0..FLEETING).map(|key| format!("fleeting:{key}"))).collect();
     let port = attack.world.ports[dice.roll(SIDECARS as u64) as usize];
     let mut tracker = Tracker { port, wire: None, cache: HashMap::new() };
+    // In a short run other tests have the machine, too.
+    let pause = if setting("HEARTHSIDE_CONSISTENCY_SECONDS", 60) < 120 { 40 } else { 3 };
     while !attack.is_over() {
         for _ in 0..dice.roll(10) {
             read_one(attack, &mut tracker, dice.pick(&keys).as_str(), &mut dice);
         }
-        thread::sleep(Duration::from_millis(dice.roll(3)));
+        thread::sleep(Duration::from_millis(dice.roll(pause)));
         read_in_process(attack, &mut tracker, &mut dice);
     }
 }
