@@ -180,12 +180,12 @@ fn logs_can_be_json() {
 fn every_metric_is_shown_from_the_start_with_the_labels_that_are_known() {
     let redis = Redis::start();
     let (rows_go, deferring) = ("delete = \"row\"", "delete = \"row\"\ndeferred = [\"hp\"]\n");
-    let limited =
-        "[[users]]\nname = \"default\"\nnopass = true\ncommands = [\"@all\"]\nkeys = [\"*\"]\nrate = \"9000/s\"\n";
+    let more = "[[near]]\nkeys = \"cfg:*\"\n[[users]]\nname = \"default\"\nnopass = true\ncommands = [\"@all\"]\n\
+        keys = [\"*\"]\nrate = \"9000/s\"\n";
     let config = hearthside::config::SHIPPED.replacen(rows_go, &format!("{deferring}load_rate = \"9000/s\"\n"), 1);
     let config = config.replacen("mode = \"on\"", "mode = \"fallback\"", 1);
     let config = config.replacen("table = \"items\"\n", "table = \"items\"\nmode = \"shadow\"\n", 1);
-    let builder = Sidecar::builder().redis(&redis).config(&(config + limited)).set("AUTH__MODE", "users");
+    let builder = Sidecar::builder().redis(&redis).config(&(config + more)).set("AUTH__MODE", "users");
     let sidecar = builder.start();
     let (_, shown) = request(&sidecar, "GET", "/metrics");
     let documented = rows("docs/OPERATIONS.md", "## Probes and metrics");
