@@ -1,5 +1,5 @@
-//! Where a client is subscribed: in a hub, of everybody or of its own, or over the connection of its other requests; and
-//! to the events of owned keys beside that.
+//! Where a client is subscribed: in a hub, of everybody or of its own, or over the connection of its other requests;
+//! and to the events of owned keys beside that.
 
 use std::sync::Arc;
 
