@@ -30,11 +30,18 @@ pub fn glob_match(pattern: &[u8], text: &[u8]) -> bool {
     pattern[p..].iter().all(|b| *b == b'*')
 }
 
+/// What every text begins with that `glob` matches: what stands before its first wildcard.
+#[must_use]
+pub fn literal_beginning(glob: &[u8]) -> &[u8] {
+    let end = glob.iter().position(|byte| b"*?[\\".contains(byte)).unwrap_or(glob.len());
+    &glob[..end]
+}
+
 /// True when `pattern` surely matches whatever `glob` matches: they are the same, or `pattern` is literal but for a
 /// star at its end, and `glob` begins alike. A `glob` without wildcards is a text.
 #[must_use]
 pub fn glob_covers(pattern: &[u8], glob: &[u8]) -> bool {
-    let is_literal = |text: &[u8]| !text.iter().any(|b| matches!(b, b'*' | b'?' | b'[' | b'\\'));
+    let is_literal = |text: &[u8]| literal_beginning(text) == text;
     match pattern {
         _ if is_literal(glob) => glob_match(pattern, glob),
         [start @ .., b'*'] if is_literal(start) && glob.starts_with(start) => true,
@@ -46,7 +53,7 @@ pub fn glob_covers(pattern: &[u8], glob: &[u8]) -> bool {
 /// several texts.
 #[must_use]
 pub fn only_text(pattern: &[u8]) -> Option<Cow<'_, [u8]>> {
-    if !pattern.iter().any(|b| b"*?[\\".contains(b)) {
+    if literal_beginning(pattern) == pattern {
         return Some(pattern.into());
     }
     let (mut text, mut rest) = (Vec::with_capacity(pattern.len()), pattern);
@@ -95,7 +102,7 @@ fn step(pattern: &[u8], byte: u8) -> Step {
 }
 
 /// A class behind its `[`: whether it accepts `byte`, and its length with the `]`.
-fn class(pattern: &[u8], byte: u8) -> (bool, usize) {
+pub(super) fn class(pattern: &[u8], byte: u8) -> (bool, usize) {
     let negated = pattern.first() == Some(&b'^');
     let mut at = usize::from(negated);
     let mut found = false;

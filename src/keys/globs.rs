@@ -1,5 +1,7 @@
 //! Whether two globs can match one text.
 
+use super::glob::class;
+
 /// One thing that a glob wants of a text.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Want {
@@ -17,7 +19,7 @@ fn wants(glob: &[u8]) -> Vec<Want> {
         let (want, behind) = match (first, after) {
             (b'*', _) => (Want::Star, after),
             (b'?', _) => (Want::Any, after),
-            (b'[', _) => (Want::Any, after.iter().position(|b| *b == b']').map_or(&[][..], |end| &after[end + 1..])),
+            (b'[', _) => (Want::Any, &after[class(after, 0).1..]),
             (b'\\', [literal, behind @ ..]) => (Want::Byte(*literal), behind),
             _ => (Want::Byte(*first), after),
         };
@@ -69,6 +71,8 @@ mod tests {
             ("*a*", "*b", true),
             ("x\\*", "x*", true),
             ("x\\*", "xy", false),
+            ("[\\]]", "a", true),
+            ("[^a", "b", true),
             ("", "*", true),
             ("", "", true),
             ("a*", "b*", false),

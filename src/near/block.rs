@@ -1,7 +1,7 @@
 //! The blocks `[[near]]`: which pass-through keys are kept, for how long, and in how much memory.
 
 use crate::config::{Config, Faults, NearConfig};
-use crate::keys::{Keyspace, glob_match};
+use crate::keys::{Keyspace, glob_match, literal_beginning};
 use crate::telemetry::clock::millis;
 
 /// The least memory of a block.
@@ -22,17 +22,12 @@ pub(super) struct Block {
     pub(super) max_bytes: usize,
 }
 
-/// What stands before the first wildcard.
-fn prefix(glob: &str) -> &str {
-    glob.find(['*', '?', '[', '\\']).map_or(glob, |end| &glob[..end])
-}
-
 impl Block {
     pub(super) fn new(config: &NearConfig) -> Self {
-        let prefix = prefix(&config.keys);
+        let prefix = literal_beginning(config.keys.as_bytes());
         Self {
             keys: config.keys.clone(),
-            prefix: prefix.as_bytes().to_vec(),
+            prefix: prefix.to_vec(),
             is_whole: &config.keys[prefix.len()..] == "*",
             ttl: millis(config.ttl),
             max_bytes: config.max_bytes.0,
@@ -51,7 +46,7 @@ impl Block {
 pub fn check(config: &Config, keyspace: &Keyspace, faults: &mut Faults) {
     for (i, block) in config.near.iter().enumerate() {
         let mut fault = |key: &str, text: String| faults.add(format!("{}.{key}", block.path), text);
-        let start = prefix(&block.keys);
+        let start = literal_beginning(block.keys.as_bytes());
         if start.is_empty() {
             let text = "must begin with a text that all its keys begin with, such as \"cfg:*\": the upstream tells \
                 what has changed by such beginnings";
@@ -62,7 +57,7 @@ pub fn check(config: &Config, keyspace: &Keyspace, faults: &mut Faults) {
             fault("keys", format!("'{}' can match keys of the mapping '{pattern}', {text}", block.keys));
         }
         let before = config.near[..i].iter().find(|before| {
-            let other = prefix(&before.keys);
+            let other = literal_beginning(before.keys.as_bytes());
             !start.is_empty() && !other.is_empty() && (start.starts_with(other) || other.starts_with(start))
         });
         if let Some(before) = before {

@@ -152,9 +152,8 @@ impl Near {
         if spec.source != Source::BuiltIn || !self.reads.get(spec.id).copied().unwrap_or(false) {
             return None;
         }
-        let block = match spec.only_key {
-            Some(at) if at < request.len() => self.block_of(request.arg(at))?,
-            Some(_) => return None,
+        let block = match spec.key_of(request.len()) {
+            Some(at) => self.block_of(request.arg(at))?,
             None => self.block_of_all(request, spec)?,
         };
         let ((proto, db), raw) = (group, request.raw());

@@ -3,15 +3,9 @@
 use super::Memory;
 use crate::cache::cause::Cause;
 use crate::cache::entry::Entry;
-use crate::keys::{MappingId, glob_match};
+use crate::keys::{MappingId, glob_match, literal_beginning};
 use crate::telemetry::clock::Tick;
 use crate::telemetry::planted::is_planted;
-
-/// What every key begins with that matches a glob.
-fn plain_begin(glob: &[u8]) -> &[u8] {
-    let end = glob.iter().position(|byte| b"*?[\\".contains(byte)).unwrap_or(glob.len());
-    &glob[..end]
-}
 
 impl Memory {
     /// Forgets `key`, whatever is being loaded for it. True when a record was in memory.
@@ -72,7 +66,7 @@ impl Memory {
         let count = keys.filter(|key| self.invalidate(key, why.clone())).count();
         // Somebody may keep what was in memory once.
         for pattern in self.source.all().map(|cached| &cached.mapping().pattern) {
-            let (ours, theirs) = (pattern.begin(), plain_begin(glob));
+            let (ours, theirs) = (pattern.begin(), literal_beginning(glob));
             if ours.starts_with(theirs) || theirs.starts_with(ours) {
                 let begin = if ours.len() > theirs.len() { ours } else { theirs };
                 self.tracking.changed_where(begin, |key| pattern.matches(key) && glob_match(glob, key));

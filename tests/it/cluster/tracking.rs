@@ -2,16 +2,11 @@
 
 use super::{Cluster, Sidecar, before};
 use crate::support::nodes::slot_of;
+use crate::support::pushes::{ALL, of_key};
 use crate::support::redis::SERVERS;
 use crate::support::until;
 use crate::support::warnings;
 use crate::support::wire::{Wire, line};
-
-const ALL: &str = ">2\r\n$10\r\ninvalidate\r\n_\r\n";
-
-fn of_key(key: &str) -> String {
-    format!(">2\r\n$10\r\ninvalidate\r\n*1\r\n${}\r\n{key}\r\n", key.len())
-}
 
 fn message(key: &str) -> String {
     let head = "*3\r\n$7\r\nmessage\r\n$20\r\n__redis__:invalidate\r\n";

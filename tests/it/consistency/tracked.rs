@@ -12,8 +12,8 @@ use super::history::{Floor, History};
 use super::world::{KEYS, SIDECARS};
 use super::{Attack, BOUND};
 use crate::differential::stream::Dice;
-use crate::support::setting;
 use crate::support::wire::Wire;
+use crate::support::{pushes, setting};
 
 const WAYS: [&str; 3] = ["", " NOLOOP", " BCAST PREFIX thing: PREFIX fleeting:"];
 
@@ -63,13 +63,9 @@ impl Tracker {
     }
 
     fn hears(&mut self, push: &str) {
-        let lines: Vec<&str> = push.lines().collect();
-        match lines[..] {
-            [_, _, "invalidate", "_"] => self.cache.clear(),
-            [_, _, "invalidate", _, ..] => {
-                lines[4..].iter().skip(1).step_by(2).for_each(|key| _ = self.cache.remove(*key))
-            }
-            _ => panic!("{push}"),
+        match pushes::named(push) {
+            None => self.cache.clear(),
+            Some(keys) => keys.iter().for_each(|key| _ = self.cache.remove(*key)),
         }
     }
 }

@@ -14,6 +14,7 @@ pub mod power;
 pub mod process;
 pub mod prometheus;
 pub mod proxy;
+pub mod pushes;
 pub mod redis;
 pub mod sentinels;
 pub mod sidecar;

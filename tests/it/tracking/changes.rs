@@ -2,9 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use super::place::{Place, is_silent, of_key, told, tracking};
+use super::place::{Place, is_silent, told, tracking};
 use crate::support::admin::metric;
 use crate::support::clusters::Cluster;
+use crate::support::pushes::of_key;
 use crate::support::until;
 use crate::support::wire::line;
 

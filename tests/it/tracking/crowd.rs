@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::place::{ALL, Place, tracking};
+use super::place::{Place, tracking};
+use crate::support::pushes;
 use crate::support::setting;
 use crate::support::sidecar::Sidecar;
 use crate::support::until;
@@ -31,12 +32,10 @@ impl Keeper {
     }
 
     fn forget(&mut self, frame: &str) {
-        if frame == ALL {
-            return self.copies.clear();
+        match pushes::named(frame) {
+            None => self.copies.clear(),
+            Some(keys) => keys.iter().for_each(|key| _ = self.copies.remove(*key)),
         }
-        let keys = frame.strip_prefix(">2\r\n$10\r\ninvalidate\r\n").unwrap_or_else(|| panic!("{frame}"));
-        let names = keys.split("\r\n").skip(1).filter(|part| !part.is_empty() && !part.starts_with('$'));
-        names.for_each(|name| _ = self.copies.remove(name));
     }
 
     /// Reads some keys in one pipeline, and keeps what it is answered.

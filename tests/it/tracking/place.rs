@@ -9,8 +9,6 @@ use crate::support::redis::Redis;
 use crate::support::sidecar::{Builder, Sidecar};
 use crate::support::wire::{Wire, line};
 
-pub(super) const ALL: &str = ">2\r\n$10\r\ninvalidate\r\n_\r\n";
-
 pub(super) const CONFIG: &str = r#"
 [[definitions]]
 key = "item:{id}:def"
@@ -92,10 +90,6 @@ pub(super) fn tracking(sidecar: &Sidecar, options: &str) -> Wire {
     assert!(wire.ask("HELLO 3").starts_with('%'));
     assert_eq!(wire.ask(&format!("CLIENT TRACKING ON{options}")), "+OK\r\n");
     wire
-}
-
-pub(super) fn of_key(key: &str) -> String {
-    format!(">2\r\n$10\r\ninvalidate\r\n*1\r\n${}\r\n{key}\r\n", key.len())
 }
 
 /// What a client has been told until now.

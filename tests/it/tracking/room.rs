@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use super::place::{ALL, Place, of_key, told, tracking};
+use super::place::{Place, told, tracking};
 use crate::support::admin::metric;
 use crate::support::process::status;
+use crate::support::pushes::{ALL, of_key};
 use crate::support::until;
 use crate::support::wire::{Wire, connect_narrow, line};
 

@@ -1,8 +1,9 @@
 //! What concerns many keys at once: gaps, reloads, modes, orders of operators.
 
-use super::place::{ALL, CONFIG, Place, is_silent, of_key, told, tracking};
+use super::place::{CONFIG, Place, is_silent, told, tracking};
 use crate::operations::reload::reload;
 use crate::support::proxy::Proxy;
+use crate::support::pushes::{ALL, of_key};
 use crate::support::sidecar::Sidecar;
 use crate::support::until;
 use crate::support::warnings;
