@@ -56,6 +56,13 @@ impl Weather {
         done
     }
 
+    /// Whether a master was missing at this moment, or within a second after it.
+    pub fn is_soon_missing(&self, at: Instant) -> bool {
+        let soon = at + Duration::from_secs(1);
+        let gaps = self.gaps.lock().expect("a lock");
+        gaps.iter().any(|(from, to)| *from <= soon && to.is_none_or(|to| at <= to))
+    }
+
     pub fn age(&self) -> u64 {
         self.age.load(SeqCst)
     }
