@@ -90,9 +90,9 @@ impl Upstream {
         match &onward.redirect {
             Redirect::Moved(slot, host) => drop(has_moved(&self.endpoint, *slot, host)),
             Redirect::Ask(_, host) => drop(known_node(&self.endpoint, host)),
-            Redirect::TryAgain | Redirect::Down | Redirect::Demoted | Redirect::Unsent => self.endpoint.cluster.doubt(),
             // The primary is asked in any case.
             Redirect::Primary => {}
+            _ => self.endpoint.cluster.doubt(),
         }
     }
 
@@ -133,19 +133,15 @@ impl Upstream {
             }
             Redirect::Ask(_, host) => {
                 if let Some(importer) = known_node(&self.endpoint, host) {
-                    let pinned = self.pool_of(importer).take(group, account).await.map_err(text)?;
-                    pinned.ask_for_slot();
-                    return Ok(pinned);
+                    match self.pool_of(importer).take(group, account).await {
+                        Err(ConnectError::Retired) => {}
+                        pinned => return pinned.inspect(Pinned::ask_for_slot).map_err(text),
+                    }
                 }
             }
-            Redirect::TryAgain => {}
-            Redirect::Down | Redirect::Demoted | Redirect::Unsent => {
-                return self.pin_when_there(trail.to, group, account).await.map_err(text);
-            }
+            Redirect::TryAgain | Redirect::Down | Redirect::Demoted | Redirect::Unsent | Redirect::Retired => {}
         }
-        self.endpoint.cluster.doubt();
-        tokio::time::sleep(PAUSE).await;
-        self.pin_at(trail.to, group, account).await.map_err(text)
+        self.pin_when_there(trail.to, group, account).await.map_err(text)
     }
 
     /// A connection to whoever takes this as soon as there is one, perhaps another one than now.
@@ -155,7 +151,8 @@ impl Upstream {
             self.endpoint.cluster.doubt();
             tokio::time::sleep(PAUSE).await;
             match self.pin_at(to, group, account).await {
-                Err(ConnectError::Unreachable(..)) if begun.elapsed() < self.endpoint.settings.queue_timeout => {}
+                Err(ConnectError::Unreachable(..) | ConnectError::Retired)
+                    if begun.elapsed() < self.endpoint.settings.queue_timeout => {}
                 pinned => return pinned,
             }
         }

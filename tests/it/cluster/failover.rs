@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::before;
 use crate::faults::load::{Ask, Load, Seen};
 use crate::support::clusters::Cluster;
-use crate::support::nodes::slot_of;
+use crate::support::nodes::{order, slot_of, told};
 use crate::support::redis::SERVERS;
 use crate::support::until;
 use crate::support::wire::{Wire, line};
@@ -130,6 +130,36 @@ fn a_master_that_hangs_is_left() {
     }
     cluster.healthy();
     assert_eq!(wire.ask(&format!("GET {key}")), "$1\r\n2\r\n");
+}
+
+/// A node that takes the failed one for the owner of a slot, as some do until they have heard of its successor.
+#[test]
+fn a_node_that_has_failed_is_not_taken_for_the_owner_of_a_slot() {
+    let mut cluster = Cluster::with(SERVERS[0], 1, &["--cluster-require-full-coverage", "no"]);
+    let sidecar = before(&cluster).set("UPSTREAM__QUEUE_TIMEOUT", "20s").start();
+    let master = cluster.masters()[1];
+    let (key, failed) = (cluster.key_of(master), cluster.id(master));
+    let mut clients = [(); 4].map(|()| sidecar.wire());
+    cluster.kill(master);
+    let successor = cluster.replaced(&key);
+    until("it is left", || sidecar.log().contains("has failed, and another one has its slots"));
+    let own = cluster.id(successor);
+    order(successor, &format!("CLUSTER SETSLOT {} NODE {failed}", slot_of(&key)));
+    for (client, command) in clients.iter_mut().zip(["GET KEY", "SET KEY 1", "EVAL return{} 1 KEY", "BLPOP KEY 1"]) {
+        client.send(format!("{}\r\n", command.replace("KEY", &key)).as_bytes());
+    }
+    until("they are sent there", || {
+        let told = told(successor, "INFO errorstats").expect("it answers");
+        told.contains("errorstat_MOVED")
+    });
+    for client in &mut clients {
+        assert!(client.is_silent(Duration::from_millis(50)), "{:?}", String::from_utf8_lossy(&client.frame()));
+    }
+    order(successor, &format!("CLUSTER SETSLOT {} NODE {own}", slot_of(&key)));
+    for client in &mut clients {
+        let told = String::from_utf8_lossy(&client.frame()).into_owned();
+        assert!(!told.contains("hearthside"), "{told}");
+    }
 }
 
 #[test]

@@ -18,7 +18,16 @@ pub struct Client {
 impl Client {
     /// One for each sidecar.
     pub fn of_each(attack: &Attack) -> Vec<Self> {
-        attack.world.ports.iter().map(|port| Self { port: *port, wire: None }).collect()
+        attack.world.ports.iter().map(|port| Self::at(*port)).collect()
+    }
+
+    pub const fn at(port: u16) -> Self {
+        Self { port, wire: None }
+    }
+
+    /// Closes the connection, and with it what has begun there.
+    pub fn leave(&mut self) {
+        self.wire = None;
     }
 
     /// The reply; `None` when there was none.

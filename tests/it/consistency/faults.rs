@@ -17,7 +17,7 @@ const DEADLINE: Duration = Duration::from_secs(3);
 pub const KINDS: &[Kind<Attack>] = &[
     ("a sidecar killed and started again", kill),
     ("Postgres stopped at once and started again", stop_postgres),
-    ("the upstream killed and started again", disturb_the_upstream),
+    ("the upstream disturbed", disturb_the_upstream),
     ("a sidecar's store connections cut", cut),
     ("a sidecar's store connections open and silent", silence),
     ("slow commits: the tables locked", slow_commits),
@@ -69,7 +69,14 @@ fn stop_postgres(attack: &Attack, dice: &mut Dice) {
 }
 
 fn disturb_the_upstream(attack: &Attack, dice: &mut Dice) {
-    attack.world.upstream.lock().expect("a lock").disturb(dice);
+    let mut upstream = attack.world.upstream.lock().expect("a lock");
+    if upstream.is_durable() {
+        return upstream.disturb(dice);
+    }
+    attack.near.in_doubt(|| {
+        upstream.disturb(dice);
+        upstream.settled();
+    });
 }
 
 pub fn cut(attack: &Attack, dice: &mut Dice) {

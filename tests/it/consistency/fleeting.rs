@@ -44,10 +44,12 @@ pub fn write(attack: &Attack, mut dice: Dice) {
         let Ok(_holds) = fleeting.held[key].try_lock() else { continue };
         let table = *dice.pick(&["fleeting", if key < HIGH { "fleeting_low" } else { "fleeting_high" }]);
         let is_answered = match kind % 4 {
-            0 => history
-                .send(What::Value, Via::Sql, |version| sql.run(attack, &upsert(table, &format!("({key}, {version})")))),
-            1 => history
-                .send(What::Absence, Via::Sql, |_| sql.run(attack, &format!("DELETE FROM {table} WHERE id = {key};"))),
+            0 => history.send(What::Value, Via::Directly, |version| {
+                sql.run(attack, &upsert(table, &format!("({key}, {version})")))
+            }),
+            1 => history.send(What::Absence, Via::Directly, |_| {
+                sql.run(attack, &format!("DELETE FROM {table} WHERE id = {key};"))
+            }),
             2 => history.send(What::Value, Via::Sidecar(i), |version| {
                 clients[i].ask(&format!("HSET fleeting:{key} v {version}")).is_some_and(|told| told.starts_with(':'))
             }),
@@ -73,7 +75,7 @@ pub fn detach(attack: &Attack, dice: &mut Dice) {
         let versions: Vec<u64> = histories.iter().map(|history| history.issue(what)).collect();
         change(&versions);
         for (history, version) in histories.iter().zip(versions) {
-            history.acknowledge(version, Via::Sql);
+            history.acknowledge(version, Via::Directly);
         }
     };
     let away = || {
@@ -106,7 +108,7 @@ fn truncate(attack: &Attack, sql: &mut Sql) {
         return attack.settle();
     }
     for (history, version) in fleeting.histories.iter().zip(versions) {
-        history.acknowledge(version, Via::Sql);
+        history.acknowledge(version, Via::Directly);
     }
 }
 

@@ -8,11 +8,11 @@ use std::fmt;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-/// Who acknowledged a write: a sidecar, or the store itself.
+/// Who acknowledged a write: a sidecar, the store itself, or the upstream itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Via {
     Sidecar(usize),
-    Sql,
+    Directly,
 }
 
 /// An acknowledged version.
@@ -52,6 +52,13 @@ pub struct History {
 pub struct Violation {
     pub clause: &'static str,
     pub what: String,
+}
+
+impl Violation {
+    /// The same of another clause, which says it of other keys.
+    pub fn of_clause(self, clause: &'static str) -> Self {
+        Self { clause, ..self }
+    }
 }
 
 impl fmt::Display for Violation {
@@ -116,6 +123,13 @@ impl History {
         let mut written = self.written.lock().expect("a lock");
         written.acked.retain(|acked| acked.version < saved);
         written.acked.push(Acked { version: saved, via, at: Instant::now() });
+        written.lost = written.issued;
+    }
+
+    /// What was acknowledged may be lost, all of it.
+    pub fn forget(&self) {
+        let mut written = self.written.lock().expect("a lock");
+        written.acked.clear();
         written.lost = written.issued;
     }
 

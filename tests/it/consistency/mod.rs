@@ -17,6 +17,7 @@ mod history;
 mod journals;
 mod linear;
 mod modes;
+mod near;
 mod nines;
 mod places;
 mod poolers;
@@ -37,6 +38,7 @@ use deck::Deck;
 use feeds::Feed;
 use fleeting::Fleeting;
 use history::{History, Violation};
+use near::Near;
 use places::Places;
 use things::Things;
 use world::{MAX_STALENESS, World};
@@ -53,6 +55,7 @@ struct Attack {
     things: Things,
     fleeting: Fleeting,
     places: Places,
+    near: Near,
     over: AtomicBool,
     /// Nobody writes: what is stale stays so, and shows when it is older than the bound.
     calm: AtomicBool,
@@ -71,6 +74,7 @@ impl Attack {
             things: Things::new(),
             fleeting: Fleeting::new(),
             places: Places::new(),
+            near: Near::new(),
             over: AtomicBool::new(false),
             calm: AtomicBool::new(false),
             violations: Mutex::default(),
@@ -134,7 +138,7 @@ impl Drop for End<'_> {
 
 type Actor = fn(&Attack, Dice);
 
-const ACTORS: [Actor; 15] = [
+const ACTORS: [Actor; 19] = [
     things::write,
     things::write,
     things::write,
@@ -147,6 +151,10 @@ const ACTORS: [Actor; 15] = [
     fleeting::read,
     fleeting::read,
     places::read,
+    near::write,
+    near::write,
+    near::read,
+    near::read,
     linear::run,
     tracked::read,
     tracked::read,
@@ -207,11 +215,12 @@ fn withstands(attack: &Attack, mut deck: Deck<Attack>, seed: u64, time: Duration
     rest::comes(attack);
     attack.expect_none(seed);
     let (things, fleeting) = (&attack.things, &attack.fleeting);
-    let written = [&things.through, &things.deferred, &fleeting.histories, &attack.places.histories];
+    let (places, near) = (&attack.places.histories, &attack.near.histories);
+    let written = [&things.through, &things.deferred, &fleeting.histories, places, near];
     let written = written.map(|all| all.iter().map(History::acknowledged).sum::<usize>());
     let [reads, in_process, linear] = [&attack.reads, &attack.in_process, &attack.linear].map(|all| all.load(SeqCst));
     eprintln!(
-        "acknowledged writes (through, deferred, fleeting, definitions): {written:?}, {reads} reads, \
+        "acknowledged writes (through, deferred, fleeting, definitions, near): {written:?}, {reads} reads, \
          {in_process} in the caches of clients, {linear} linearizable histories"
     );
     assert!(deck.is_complete() || time < LONG, "a kind of fault was never made");

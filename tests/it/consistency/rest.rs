@@ -3,6 +3,7 @@
 use super::Attack;
 use super::client::Client;
 use super::fleeting::FLEETING;
+use super::near::{NEAR, name_of};
 use super::world::{KEYS, SIDECARS};
 use crate::support::admin::metric;
 use crate::support::until;
@@ -27,6 +28,7 @@ pub fn comes(attack: &Attack) {
         let history = &attack.fleeting.histories[key];
         shows(attack, &mut clients, ("fleeting", "v", key), |stored| history.check_final("C1", stored));
     }
+    (0..NEAR).for_each(|key| shows_near(attack, &mut clients, key));
     for i in 0..SIDECARS {
         attack.world.expect_no_stale_reads(i);
     }
@@ -44,4 +46,23 @@ fn shows(
     for client in clients {
         until("the sidecars show what the store holds", || client.read(&format!("HGET {name}")) == Some(stored));
     }
+}
+
+/// Both sidecars show of a key of the upstream what it holds, and from memory.
+fn shows_near(attack: &Attack, clients: &mut [Client], key: usize) {
+    let (name, history) = (name_of(key), &attack.near.histories[key]);
+    let mut told = Vec::new();
+    for (i, client) in clients.iter_mut().enumerate() {
+        let hits = || attack.world.with(i, |sidecar| metric(sidecar, "hearthside_near_hits_total{keys=\"near:*\"}"));
+        let before = hits();
+        until("it is answered from memory", || {
+            told.push(client.read(&format!("GET {name}")));
+            hits() > before
+        });
+    }
+    let last = told.last().copied().flatten().flatten();
+    attack.saw(&name, history.check_final("C9", last));
+    until("all sidecars show the same", || {
+        clients.iter_mut().all(|client| client.read(&format!("GET {name}")) == Some(last))
+    });
 }

@@ -37,10 +37,10 @@ pub fn write(attack: &Attack, mut dice: Dice) {
         let Ok(_holds) = things.held[key].try_lock() else { continue };
         // Changes that follow each other closely meet the loads that the first of them causes.
         let burst: &[Via] = match dice.roll(5) {
-            0 => &[Via::Sql, Via::Sql, Via::Sidecar(0)],
-            1 => &[Via::Sql, Via::Sidecar(0), Via::Sql],
+            0 => &[Via::Directly, Via::Directly, Via::Sidecar(0)],
+            1 => &[Via::Directly, Via::Sidecar(0), Via::Directly],
             2 => &[Via::Sidecar(0), Via::Sidecar(1)],
-            3 => &[Via::Sql],
+            3 => &[Via::Directly],
             _ => &[],
         };
         let is_answered = match burst {
@@ -53,7 +53,7 @@ pub fn write(attack: &Attack, mut dice: Dice) {
             burst => burst.iter().all(|via| {
                 thread::sleep(Duration::from_millis(dice.roll(25)));
                 things.through[key].send(What::Value, *via, |version| match via {
-                    Via::Sql => sql.run(attack, &update(key, version)),
+                    Via::Directly => sql.run(attack, &update(key, version)),
                     Via::Sidecar(i) => clients[*i].write(&format!("HSET thing:{key} v {version}")),
                 })
             }),
@@ -73,7 +73,7 @@ fn update(key: usize, version: u64) -> String {
 pub fn write_by_sql(attack: &Attack, key: usize) {
     let _holds = attack.things.held[key].lock().expect("a lock");
     let mut sql = Sql::default();
-    if !attack.things.through[key].send(What::Value, Via::Sql, |version| sql.run(attack, &update(key, version))) {
+    if !attack.things.through[key].send(What::Value, Via::Directly, |version| sql.run(attack, &update(key, version))) {
         attack.settle();
     }
 }

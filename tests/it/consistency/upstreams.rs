@@ -2,15 +2,19 @@
 //! or a cluster. HEARTHSIDE_TOPOLOGY says which: single (the default), sentinel or cluster.
 
 use std::thread;
+use std::time::Duration;
 
 use super::faults::moment;
+use super::world::SIDECARS;
 use crate::differential::stream::Dice;
 use crate::support::clusters::Cluster;
+use crate::support::proxy::Proxy;
 use crate::support::redis::Redis;
 use crate::support::sentinels::Group;
 
 pub enum Upstream {
-    Single(Redis),
+    /// Each sidecar has a way of its own to it.
+    Single(Redis, [Proxy; SIDECARS]),
     Sentinel(Group),
     Cluster(Cluster),
 }
@@ -20,27 +24,51 @@ impl Upstream {
         match std::env::var("HEARTHSIDE_TOPOLOGY").as_deref() {
             Ok("sentinel") => Self::Sentinel(Group::with(3, &[])),
             Ok("cluster") => Self::Cluster(Cluster::start()),
-            Ok("single") | Err(_) => Self::Single(Redis::start()),
+            Ok("single") | Err(_) => Self::single(),
             Ok(other) => panic!("HEARTHSIDE_TOPOLOGY is single, sentinel or cluster, not {other}"),
         }
     }
 
-    pub fn url(&self) -> String {
+    /// One that loses nothing that it has acknowledged.
+    fn single() -> Self {
+        let redis = Redis::with(&["--appendonly", "yes", "--appendfsync", "always"]);
+        let ways = [(); SIDECARS].map(|()| Proxy::to(redis.port));
+        Self::Single(redis, ways)
+    }
+
+    /// Whether it keeps what it has acknowledged whatever happens.
+    pub const fn is_durable(&self) -> bool {
+        matches!(self, Self::Single(..))
+    }
+
+    /// The port of the one server.
+    pub const fn port(&self) -> Option<u16> {
+        if let Self::Single(redis, _) = self { Some(redis.port) } else { None }
+    }
+
+    /// Where it is for a sidecar.
+    pub fn url(&self, i: usize) -> String {
         match self {
-            Self::Single(redis) => redis.url(),
+            Self::Single(_, ways) => format!("redis://127.0.0.1:{}", ways[i].port),
             Self::Sentinel(group) => group.url(),
             Self::Cluster(cluster) => cluster.url(),
         }
     }
 
+    /// Waits until nothing is lost any more.
+    pub fn settled(&self) {
+        match self {
+            Self::Single(..) => {}
+            Self::Sentinel(group) => group.settled(),
+            Self::Cluster(cluster) => cluster.healthy(),
+        }
+    }
+
     /// Kills the server that takes commands, and starts it again: of a group perhaps when another one has taken its
-    /// place. Or another one takes its place in order.
+    /// place. Or another one takes its place in order. The one server may also hang, and the ways to it may be spoilt.
     pub fn disturb(&mut self, dice: &mut Dice) {
         match self {
-            Self::Single(redis) => {
-                redis.kill();
-                redis.launch();
-            }
+            Self::Single(redis, ways) => disturb_one(redis, ways, dice),
             Self::Sentinel(group) if dice.roll(2) == 0 => group.ask_to_fail_over(),
             Self::Sentinel(group) => {
                 let master = group.master_server();
@@ -49,6 +77,30 @@ impl Upstream {
                 master.launch();
             }
             Self::Cluster(cluster) => disturb_a_cluster(cluster, dice),
+        }
+    }
+}
+
+/// It is killed or hangs, or the connections to it are closed, or open and silent: for longer than the kept replies are
+/// vouched for, and shorter than a writer waits before it takes a key again whose write was not answered.
+fn disturb_one(redis: &mut Redis, ways: &[Proxy; SIDECARS], dice: &mut Dice) {
+    let long = moment(dice) + Duration::from_secs(1);
+    match dice.roll(4) {
+        0 => {
+            redis.kill();
+            redis.launch();
+        }
+        1 => {
+            redis.pause(true);
+            thread::sleep(long);
+            redis.pause(false);
+        }
+        2 => dice.pick(ways).cut(),
+        _ => {
+            let way = dice.pick(ways);
+            way.hold(true);
+            thread::sleep(long);
+            way.hold(false);
         }
     }
 }

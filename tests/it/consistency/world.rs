@@ -72,6 +72,10 @@ type = "string"
 value = "v"
 query = "SELECT $1::bigint AS v FROM pg_sleep(0.05) AS still"
 ttl = "1h"
+
+[[near]]
+keys = "near:*"
+ttl = "1h"
 "#;
 
 const TABLES: &str = "CREATE TABLE things (id BIGINT PRIMARY KEY, v BIGINT, d BIGINT, other BIGINT, ends TIMESTAMPTZ); \
@@ -104,6 +108,8 @@ pub struct World {
     primary: RwLock<Arc<Postgres>>,
     layout: Layout,
     pub upstream: Mutex<Upstream>,
+    /// The port of the upstream, where it is one server.
+    pub direct: Option<u16>,
     proxies: Vec<Proxy>,
     sidecars: Vec<Mutex<Option<Sidecar>>>,
     /// Stale reads that each sidecar's verifier has found, and that the contract allows.
@@ -165,11 +171,13 @@ impl World {
     }
 
     fn of(feed: Feed, postgres: Postgres, layout: Layout, ports: &[u16]) -> Self {
+        let upstream = Upstream::start();
         let world = Self {
             feed,
             primary: RwLock::new(Arc::new(postgres)),
             layout,
-            upstream: Mutex::new(Upstream::start()),
+            direct: upstream.port(),
+            upstream: Mutex::new(upstream),
             proxies: ports.iter().map(|port| Proxy::to(*port)).collect(),
             sidecars: (0..SIDECARS).map(|_| Mutex::new(None)).collect(),
             allowed: Default::default(),
@@ -264,7 +272,7 @@ impl World {
             .environment("FAKETIME_NO_CACHE", "1")
             .environment("FAKETIME_DONT_FAKE_MONOTONIC", "1");
         for (name, value) in [
-            ("UPSTREAM__URL", self.upstream.lock().expect("a lock").url()),
+            ("UPSTREAM__URL", self.upstream.lock().expect("a lock").url(i)),
             ("STORE__URL", self.url(i)),
             ("STORE__FEED", self.feed.name().into()),
             ("SERVER__LISTEN", format!("127.0.0.1:{}", self.ports[i])),
@@ -289,7 +297,7 @@ impl World {
         builder
             .expect(warnings::UPSTREAM_AWAY)
             .expect(&[warnings::SENTINEL_SILENT, warnings::SENTINELS_SILENT])
-            .expect(&[warnings::NODE_SILENT, warnings::NODE_FAILED])
+            .expect(&[warnings::NODE_SILENT, warnings::NODE_FAILED, warnings::NEAR_SILENT])
             .expect(warnings::STORE_AWAY)
             .expect(warnings::STORE_LATE)
             .expect(&[

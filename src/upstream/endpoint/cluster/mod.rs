@@ -161,9 +161,14 @@ impl Cluster {
     }
 }
 
-/// A node has said that the one at `host` owns a slot; that one, if it is known.
+/// A node has said that the one at `host` owns a slot; that one, if it is known and has not failed: what failed is said
+/// to own by nodes that have not heard of it.
 pub(crate) fn has_moved(upstream: &Endpoint, slot: u16, host: &Host) -> Option<Arc<Endpoint>> {
     let node = known_node(upstream, host)?;
+    if node.is_retired() {
+        upstream.cluster.doubt();
+        return None;
+    }
     let mut known = upstream.cluster.lock();
     let map = known.clone()?;
     if let Some(at) = map.node(host).filter(|at| map.owner(slot) != *at) {

@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::known_node;
 use crate::errors::as_redis::READ_ONLY;
-use crate::errors::upstream::UNSETTLED;
+use crate::errors::upstream::{RETIRED, UNSETTLED};
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::endpoint::target::Host;
 
@@ -30,8 +30,10 @@ pub(crate) enum Redirect {
     Demoted,
     /// A replica cannot answer, or may not know.
     Primary,
-    /// What was never sent, because the node is gone or was not reached.
+    /// What was never sent, because the node was not reached.
     Unsent,
+    /// What was never sent, because the node is gone, or has failed: another one has its slots, or will have them.
+    Retired,
 }
 
 impl Redirect {
@@ -52,6 +54,7 @@ impl Redirect {
             "CLUSTERDOWN" if DOWN.contains(&text) => Some(Self::Down),
             "READONLY" if text == READ_ONLY => Some(Self::Demoted),
             "UNBLOCKED" if words.next() == Some("force") => Some(Self::Down),
+            "LOADING" if text == RETIRED => Some(Self::Retired),
             "LOADING" if words.next() == Some("hearthside:") => Some(Self::Unsent),
             _ => None,
         }

@@ -2,15 +2,14 @@
 //! answers first. A node that does not have a key any more says so instead of an answer, and the request goes on to the
 //! one that has it.
 
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use tokio::time::Sleep;
 
+use super::again::Again;
 use super::part::Part;
 use super::replies::{Look, Replies};
 use super::{ClusterLane, Unheard};
@@ -28,20 +27,8 @@ use crate::upstream::pipeline::lane_ticket::{Broken, Chunk};
 const SHORT: usize = 4 * 1024;
 const GATHERED: usize = 16 * 1024;
 
-/// What a node has just said of the cluster counts for so long, at least.
+/// What a node has just said of the cluster counts for so long.
 const KNOWN: Duration = Duration::from_millis(250);
-
-/// Where the front request was sent again.
-#[derive(Debug)]
-struct Again {
-    /// The node that it was sent to, once it was.
-    part: Option<Part>,
-    /// It is sent after a pause.
-    pause: Option<Pin<Box<Sleep>>>,
-    /// When a node first sent it elsewhere, and whether one has said that another one owns the slot.
-    since: Instant,
-    has_moved: bool,
-}
 
 /// What comes next of the merged replies.
 enum Next {
@@ -303,10 +290,10 @@ impl Merged {
         let patience = self.lane.servers.upstream.settings.queue_timeout;
         match redirect {
             Redirect::Primary => false,
-            Redirect::TryAgain | Redirect::Down | Redirect::Demoted => {
+            Redirect::TryAgain | Redirect::Down | Redirect::Demoted | Redirect::Retired => {
                 let is_over = self.since.elapsed() >= patience;
                 if is_over && self.is_awaited {
-                    self.known_until = Some(Instant::now() + since.elapsed().max(KNOWN));
+                    self.known_until = Some(Instant::now() + KNOWN);
                 }
                 // What was said before that time was over may not be true any more.
                 is_over && (self.is_awaited || self.known_until.is_some_and(|until| Instant::now() < until))
@@ -331,26 +318,29 @@ impl Merged {
         match redirect {
             Redirect::Primary => self.send(at, &owner, false),
             // No other node stands for this one.
-            Redirect::Unsent if matches!(to, To::Node(_)) || Arc::ptr_eq(&owner, &server) => return false,
+            Redirect::Unsent | Redirect::Retired if matches!(to, To::Node(_)) => return false,
+            Redirect::Unsent if Arc::ptr_eq(&owner, &server) => return false,
             Redirect::Unsent => self.send(at, &owner, false),
+            Redirect::Retired if !Arc::ptr_eq(&owner, &server) => self.send(at, &owner, false),
             // It may have been said long ago, and not be true any more: whoever has the slot now is asked.
             Redirect::Moved(..) if !self.is_awaited && !Arc::ptr_eq(&owner, &server) => self.send(at, &owner, false),
             Redirect::Ask(..) if !self.is_awaited => self.send(at, &owner, false),
             Redirect::TryAgain | Redirect::Down if !self.is_awaited && self.has_waited => self.send(at, &owner, false),
             Redirect::Moved(slot, node) => {
                 // Two nodes that name each other do not agree yet.
-                let owner = if self.has_moved_before() { None } else { has_moved(&upstream, *slot, node) };
+                let owner = if self.again.as_mut().is_some_and(|again| again.has_moved_before()) {
+                    None
+                } else {
+                    has_moved(&upstream, *slot, node)
+                };
                 self.send_or_wait(at, owner, false);
             }
             Redirect::Ask(_, node) => self.send_or_wait(at, known_node(&upstream, node), true),
-            Redirect::TryAgain | Redirect::Down | Redirect::Demoted => self.send_or_wait(at, None, false),
+            Redirect::TryAgain | Redirect::Down | Redirect::Demoted | Redirect::Retired => {
+                self.send_or_wait(at, None, false);
+            }
         }
         true
-    }
-
-    /// A node has said that another one owns the slot of the front request; true if one has said that before.
-    fn has_moved_before(&mut self) -> bool {
-        self.again.as_mut().is_some_and(|again| std::mem::replace(&mut again.has_moved, true))
     }
 
     /// Sends the front request to this server, or, without one, to whichever the nodes say in a moment.
@@ -390,10 +380,4 @@ impl Merged {
 /// What answers the front request, which belongs to the part at this place and may have been sent again.
 fn answering<'p>(again: &'p mut Option<Box<Again>>, parts: &'p mut [Part], at: usize) -> Result<&'p mut Part, Broken> {
     again.as_mut().and_then(|again| again.part.as_mut()).or(parts.get_mut(at)).ok_or(Broken)
-}
-
-impl Default for Again {
-    fn default() -> Self {
-        Self { part: None, pause: None, since: Instant::now(), has_moved: false }
-    }
 }

@@ -11,6 +11,7 @@
 //! Where the upstream is one server and its replicas (`endpoint/replicas`), there is no map: everything goes to the one
 //! server, but for reads that a replica may answer.
 
+mod again;
 mod everywhere;
 mod holding;
 mod merged;
