@@ -27,6 +27,14 @@ def connected(port):
     return client
 
 
+def command(*words):
+    return b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%b\r\n" % (len(word), word) for word in words)
+
+
+def get(key):
+    return command(b"GET", b"k%d" % key)
+
+
 def asked(client, request, length):
     client.sendall(request)
     told = b""
@@ -56,10 +64,10 @@ def foreign(rig, server):
     reader, writer, times = connected(server.port), connected(rig.redis.port), []
     for number in range(WRITES):
         value = b"%03d" % (number % 1000)
-        asked(reader, b"GET k1\r\n", 9)
-        asked(writer, b"SET k1 %b\r\n" % value, 5)
+        asked(reader, get(1), 9)
+        asked(writer, command(b"SET", b"k1", value), 5)
         begun = time.perf_counter()
-        while asked(reader, b"GET k1\r\n", 9) != b"$3\r\n%b\r\n" % value:
+        while asked(reader, get(1), 9) != b"$3\r\n%b\r\n" % value:
             pass
         times.append((time.perf_counter() - begun) * 1000)
         time.sleep(0.001)
@@ -71,12 +79,13 @@ def reads(port, seed):
     client, dice = connected(port), random.Random(seed)
     for _ in range(READS // 100):
         keys = [dice.randrange(HOT) if dice.random() < 0.99 else dice.randrange(HOT, KEYS) for _ in range(100)]
-        asked(client, b"".join(b"GET k%d\r\n" % key for key in keys), 100 * 9)
+        asked(client, b"".join(map(get, keys)), 100 * 9)
 
 
 def gets(rig):
     told = subprocess.run(["redis-cli", "-p", str(rig.redis.port), "INFO", "commandstats"], capture_output=True, text=True, check=True)
-    return int(re.search(r"cmdstat_get:calls=(\d+)", told.stdout).group(1))
+    calls = re.search(r"cmdstat_get:calls=(\d+)", told.stdout)
+    return int(calls.group(1)) if calls else 0
 
 
 def skewed(rig, server):
@@ -91,8 +100,28 @@ def skewed(rig, server):
     return f"of {all_of_them:,} reads by {PROCESSES} processes {left:,} were asked at the upstream: {100 * (1 - left / all_of_them):.2f} % fewer"
 
 
+def pays(rig, server, plain):
+    """CPU of the sidecar and of Redis for each command, with the block over without it, by the share of reads. All keys are
+    asked for alike, and written by clients of the sidecar."""
+    lines = ["| reads of 100 commands | us of CPU with the block, sidecar and Redis | without | with over without |", "|---|---|---|---|"]
+    for reads in (100, 99, 95, 90, 75, 50):
+        writes = 100 - reads
+        commands = ["GET k{}"] * reads + ["SET k{} yyy"] * writes
+        told = {one: [] for one in (server, plain)}
+        for _ in range(rig.arguments.rounds):
+            for one, rounds in told.items():
+                before = rig.redis.cpu()
+                measured = rig.measure(one, commands, pipeline=50, keys=KEYS)
+                rounds.append((measured["cpu"], (rig.redis.cpu() - before) / measured["requests"] * 1e6))
+        cpu = {one: [statistics.median(part) for part in zip(*rounds)] for one, rounds in told.items()}
+        shown = {one: f"{own + upstream:.2f} = {own:.2f} + {upstream:.2f}" for one, (own, upstream) in cpu.items()}
+        lines.append(f"| {reads} | {shown[server]} | {shown[plain]} | {sum(cpu[server]) / sum(cpu[plain]):.2f} |")
+    return "\n" + "\n".join(lines)
+
+
 def near(rig):
+    plain = rig.new_sidecar("plain", 1)
     server = rig.new_sidecar("near", 1, config=CONFIG + BLOCK)
     keys = "".join(f"SET k{i} xxx\r\n" for i in range(KEYS))
     subprocess.run(["redis-cli", "-p", str(rig.redis.port), "--pipe"], input=keys, text=True, check=True, stdout=subprocess.DEVNULL)
-    return "\n- ".join(["\n**Pass-through keys from memory**", skewed(rig, server), *hits(rig, server), foreign(rig, server)])
+    return "\n- ".join(["\n**Pass-through keys from memory**", skewed(rig, server), *hits(rig, server), foreign(rig, server)]) + "\n" + pays(rig, server, plain)

@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use futures_util::{StreamExt as _, stream};
@@ -112,6 +112,7 @@ impl Ground {
             slow: self.metrics.cache.slow.clone(),
             counts: mappings.list.iter().map(|mapping| self.metrics.mappings.of(mapping.pattern.text())).collect(),
             mappings,
+            near: Mutex::default(),
         };
         Built { owned: Arc::new(owned), tasks }
     }

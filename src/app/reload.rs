@@ -24,7 +24,7 @@ use crate::mapping::{Mappings, Modes};
 use crate::server::Edition;
 use crate::telemetry::audit::AuditLine;
 use crate::telemetry::metrics::Outcome;
-use crate::telemetry::{Audit, Metrics};
+use crate::telemetry::{Audit, Metrics, locked};
 use crate::upstream::Topology;
 
 /// So long the store is waited for when mappings are planned again.
@@ -115,6 +115,7 @@ impl Sidecar {
     }
 
     fn edition(&self, owned: &Arc<Owned>, modes: &Arc<Modes>) -> Edition {
+        *locked(&owned.near) = self.near.now();
         self.reading.edition(owned, self.near.now(), modes, &self.orders.0)
     }
 
@@ -222,7 +223,11 @@ impl Sidecar {
         }
         self.owned.events.configure(&self.reading.config.settings.notify);
         match successor {
-            Some(new) => self.succeed(serving, edition, new).await,
+            Some(new) => {
+                self.succeed(serving, edition, new).await;
+                // When which keys end is noted anew, as they are read again.
+                self.owned.events.missed();
+            }
             None => {
                 serving.adopt(edition).await;
                 let owned = self.owned.clone();

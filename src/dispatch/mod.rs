@@ -215,8 +215,28 @@ impl Services {
         route
     }
 
-    /// Where a client's request goes.
+    /// Where a client's request goes, which is sent there.
     pub fn route(&self, session: &mut Session, request: &Request<'_>) -> Route {
+        let route = self.way_of(session, request);
+        let is_sent = match &route {
+            Route::Refused(_) => false,
+            Route::Unknown(unknown) => !unknown.is_asked_first(),
+            _ => true,
+        };
+        if is_sent {
+            self.detach(session, request);
+        }
+        self.unless_unpermitted(session, request, route)
+    }
+
+    /// Where a request would go of which nothing is sent yet.
+    pub fn route_unsent(&self, session: &mut Session, request: &Request<'_>) -> Route {
+        let route = self.way_of(session, request);
+        self.unless_unpermitted(session, request, route)
+    }
+
+    /// Where a client's request goes, if its user may send it.
+    fn way_of(&self, session: &mut Session, request: &Request<'_>) -> Route {
         let spec = self.spec_of(session, request);
         (session.spec, session.command) = (spec, spec.map(|spec| spec.id));
         if let Some(refused) = self.refusal(session, request, spec) {
@@ -249,15 +269,7 @@ impl Services {
         if self.upstream.reads_from_replicas() {
             reading::note(&self.upstream, session, request, &route);
         }
-        let is_sent = match &route {
-            Route::Refused(_) => false,
-            Route::Unknown(unknown) => !unknown.is_asked_first(),
-            _ => true,
-        };
-        if is_sent {
-            self.detach(session, request);
-        }
-        self.unless_unpermitted(session, request, route)
+        route
     }
 
     /// The row of the table for a client's request.

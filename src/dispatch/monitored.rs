@@ -45,6 +45,7 @@ impl Services {
             | Route::Hearthside
             | Route::Definition(..)
             | Route::Cached(..)
+            | Route::Near(Some(_))
             | Route::NotAnswered(_)
             | Route::Split(_) => true,
             Route::Pinned(Pin::Subscribe(_) | Pin::Unsubscribe(_), _) => self.has_hub(session),

@@ -58,7 +58,7 @@ impl Filling {
 impl Services {
     /// Before a request is sent: what it may change is not answered from memory until it has been answered.
     #[inline]
-    pub(super) fn detach(&self, session: &mut Session, request: &Request<'_>) {
+    pub fn detach(&self, session: &mut Session, request: &Request<'_>) {
         if let Some(near) = &self.near {
             session.writes.begin(near.detach(request, session.spec));
         }
@@ -136,6 +136,9 @@ impl Call<'_> {
     #[cold]
     fn touch(&mut self) {
         let Some(spec) = self.session.spec else { return };
+        if self.services.upstream.endpoint().paused().is_some() {
+            return;
+        }
         let mut words: Vec<&[u8]> = vec![b"TOUCH"];
         self.request.each_key(spec, |at| words.push(self.request.arg(at)));
         let to: To = self.session.to.at_primary();

@@ -1,6 +1,6 @@
 //! The blocks `[[near]]`: which pass-through keys are kept, for how long, and in how much memory.
 
-use crate::config::{Config, Faults, NearConfig};
+use crate::config::{AuthMode, Config, Faults, NearConfig};
 use crate::keys::{Keyspace, glob_match, literal_beginning};
 use crate::telemetry::clock::millis;
 
@@ -64,6 +64,11 @@ pub fn check(config: &Config, keyspace: &Keyspace, faults: &mut Faults) {
             let text = "a key must not be in two blocks, and the upstream tells of no beginning twice";
             fault("keys", format!("'{}' begins as '{}' does: {text}", block.keys, before.keys));
         }
+        if config.settings.auth.mode == AuthMode::Upstream {
+            let text = "has no effect, because auth.mode is \"upstream\": what one user may read another may not";
+            faults.doubt(format!("{}.keys", block.path), text);
+        }
+        let mut fault = |key: &str, text: String| faults.add(format!("{}.{key}", block.path), text);
         if block.ttl.is_zero() {
             fault("ttl", "must be at least \"1ms\"".to_owned());
         }

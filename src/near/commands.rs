@@ -68,6 +68,24 @@ const CODE: [&str; 3] = ["eval", "evalsha", "fcall"];
 /// Commands that are no writes by the table, and may replace everything.
 const REPLACE: [&str; 4] = ["debug", "replicaof", "slaveof", "failover"];
 
+/// What only tells of a cluster; all else of CLUSTER may give slots to another node, or take them away.
+const TELL: [&str; 14] = [
+    "count-failure-reports",
+    "countkeysinslot",
+    "getkeysinslot",
+    "help",
+    "info",
+    "keyslot",
+    "links",
+    "myid",
+    "myshardid",
+    "nodes",
+    "replicas",
+    "shards",
+    "slaves",
+    "slots",
+];
+
 /// For each command, by its number, whether it may be answered from memory.
 pub(super) fn kept() -> Vec<bool> {
     let mut kept = vec![false; command::rows()];
@@ -92,7 +110,8 @@ pub(super) enum Changes {
 pub(super) fn changes(request: &Request<'_>, spec: Option<&Spec>) -> Changes {
     let Some(spec) = spec else { return Changes::Everything };
     if spec.flags.readonly && !spec.flags.write {
-        return Changes::Nothing;
+        // It notes what it has counted in the value, which GET shows.
+        return if spec.name == "pfcount" { Changes::Keys } else { Changes::Nothing };
     }
     if spec.flags.write && !spec.has_hidden_keys && spec.only_key.is_some() {
         // As most.
@@ -112,7 +131,8 @@ pub(super) fn changes(request: &Request<'_>, spec: Option<&Spec>) -> Changes {
         // What SORT looks up it does not write.
         _ if spec.flags.write && spec.has_hidden_keys && name != "sort" => Changes::Everything,
         _ if spec.flags.write || CODE.contains(&name) => names_keys(),
-        _ if REPLACE.contains(&name) || name.starts_with("cluster|") => Changes::Everything,
+        _ if REPLACE.contains(&name) => Changes::Everything,
+        _ if name.strip_prefix("cluster|").is_some_and(|what| !TELL.contains(&what)) => Changes::Everything,
         _ => Changes::Nothing,
     }
 }
@@ -148,6 +168,11 @@ mod tests {
             ("PING", Changes::Nothing),
             ("EXEC", Changes::Nothing),
             ("FUNCTION LOAD x", Changes::Nothing),
+            ("CLUSTER NODES", Changes::Nothing),
+            ("CLUSTER SHARDS", Changes::Nothing),
+            ("CLUSTER SETSLOT 1 STABLE", Changes::Everything),
+            ("CLUSTER FAILOVER", Changes::Everything),
+            ("PFCOUNT a b", Changes::Keys),
             ("SET a b", Changes::Keys),
             ("GETEX a", Changes::Keys),
             ("SORT a BY w_* STORE b", Changes::Keys),

@@ -42,6 +42,13 @@ impl Drop for Detached {
 }
 
 impl Near {
+    /// Nothing is answered from memory until what this gives is dropped.
+    #[must_use]
+    pub fn detach_everything(self: &Arc<Self>) -> Box<Detached> {
+        self.everything.begin();
+        Box::new(Detached { near: self.clone(), places: Vec::new(), everything: 1, beside: None })
+    }
+
     /// Before `request` is sent, whose row of the command table is `spec`: what it may change is not answered from
     /// memory until what this gives is dropped. Nothing if it changes no kept key.
     #[must_use]

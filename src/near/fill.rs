@@ -71,7 +71,7 @@ impl Fill {
     /// More of the reply has come.
     pub fn came(&mut self, bytes: &[u8]) {
         let longest = self.near.kept[self.block].memory.longest();
-        self.is_too_long |= self.reply.len() + bytes.len() > longest;
+        self.is_too_long |= self.request.len() + self.reply.len() + bytes.len() > longest;
         if self.is_too_long {
             self.reply = BytesMut::new();
         } else {
@@ -262,6 +262,11 @@ mod tests {
             fill.end(ends, ground);
             assert!(!cast.is_kept("GET cfg:a"));
         }
+        let long = format!("GET cfg:{}", "x".repeat(2 << 20));
+        let mut fill = cast.begin(&long).expect("it may be kept");
+        fill.came(b"$-1\r\n");
+        fill.end(Some(u64::MAX), GROUND);
+        assert!(!cast.is_kept(&long), "its request would be kept, too");
         let mut fill = cast.begin("GET cfg:a").expect("it may be kept");
         fill.came(b"$1\r\nv\r\n");
         fill.end(Some(10), GROUND);

@@ -9,7 +9,7 @@ use super::memory::Entry;
 use super::{Near, Read};
 use crate::telemetry::clock::Tick;
 
-/// Replies that have a place of their own, and how long one of them may be: about a megabyte in all.
+/// Replies that have a place of their own, and how long one of them may be with its request: about a megabyte in all.
 const PLACES: usize = 512;
 const LONGEST: usize = 2 << 10;
 
@@ -39,18 +39,21 @@ impl Front {
     #[inline]
     pub fn find(&mut self, near: &Near, read: &Read<'_>, now: Tick) -> Option<Found> {
         let at = read.question.hash as usize % PLACES;
-        if let Some(Some(entry)) = self.places.get(at)
-            && entry.answers(&read.question)
-            && near.holds(entry, now)
+        if let Some(place @ Some(_)) = self.places.get_mut(at)
+            && let Some(entry) = place
         {
-            return Some(Found(at));
+            if !near.holds(entry, now) {
+                *place = None;
+            } else if entry.answers(&read.question) {
+                return Some(Found(at));
+            }
         }
         self.find_shared(near, read, now)
     }
 
     fn find_shared(&mut self, near: &Near, read: &Read<'_>, now: Tick) -> Option<Found> {
         let entry = near.kept[read.block].memory.get(&read.question).filter(|entry| near.holds(entry, now))?;
-        let at = if entry.reply.len() <= LONGEST { read.question.hash as usize % PLACES } else { PLACES };
+        let at = if entry.length() <= LONGEST { read.question.hash as usize % PLACES } else { PLACES };
         *self.places.get_mut(at)? = Some(entry);
         Some(Found(at))
     }

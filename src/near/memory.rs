@@ -83,8 +83,13 @@ impl Entry {
         }
     }
 
+    /// Of the request and the reply, in bytes.
+    pub(super) fn length(&self) -> usize {
+        self.request.len() + self.reply.len()
+    }
+
     fn cost(&self) -> usize {
-        self.request.len() + self.reply.len() + self.others.len() * size_of::<Fence>() + BESIDE
+        self.length() + self.others.len() * size_of::<Fence>() + BESIDE
     }
 }
 
@@ -110,7 +115,7 @@ impl Memory {
         Self { parts: Default::default(), bytes, entries, max_bytes }
     }
 
-    /// A reply longer than this is not kept.
+    /// A reply that is longer than this with its request is not kept.
     pub(super) const fn longest(&self) -> usize {
         let share = self.max_bytes / 8;
         if share < 1 << 20 { share } else { 1 << 20 }

@@ -16,6 +16,7 @@ mod detached;
 mod fill;
 mod front;
 mod memory;
+mod news;
 mod words;
 
 use std::hash::{BuildHasher, Hash, Hasher};

@@ -45,7 +45,10 @@ impl Shared {
         Flow::Later(Box::pin(async move {
             let error = match tokio::time::timeout(patience, all(&mut awaited)).await {
                 Ok(Ok(())) => {
-                    awaited.iter().for_each(|(_, name)| listening.subscribes(kind, name, true));
+                    // It may have unsubscribed meanwhile.
+                    let now: HashSet<Bytes> = subscriber.names(kind).into_iter().collect();
+                    let names = awaited.iter().map(|(_, name)| name).filter(|name| now.contains(*name));
+                    names.for_each(|name| listening.subscribes(kind, name, true));
                     return Ok(replies.into());
                 }
                 Ok(Err(error)) => error,

@@ -11,8 +11,8 @@ pub(super) mod split;
 mod told;
 pub(super) mod write;
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use tokio::sync::Notify;
@@ -28,12 +28,13 @@ use crate::inspect::{About, Subject};
 use crate::key_events::KeyEvents;
 use crate::keys::{MappingId, glob_match, only_text};
 use crate::mapping::{Kind, Mapping, Mappings};
+use crate::near::Near;
 use crate::store::{Change, Coming, RowChange, Store, StoreError, Unavailable, Word};
-use crate::telemetry::Metrics;
 use crate::telemetry::clock::Tick;
 use crate::telemetry::metrics::{MappingCounts, MappingMetrics, OwnedMetrics};
 use crate::telemetry::planted::{is_planted, is_planted_once};
 use crate::telemetry::slow::SlowLog;
+use crate::telemetry::{Metrics, locked};
 use crate::tracking::Tracking;
 use crate::upstream::Endpoint;
 
@@ -74,6 +75,8 @@ pub struct Owned {
     pub slow: Arc<SlowLog>,
     /// What is counted of each, by its number.
     pub counts: Vec<Arc<MappingCounts>>,
+    /// What is kept of the upstream's keys, which is forgotten with what is cached.
+    pub near: Mutex<Option<Arc<Near>>>,
 }
 
 impl Owned {
@@ -187,8 +190,14 @@ impl Owned {
 
     /// Forgets a key, or every cached key that matches a glob; definitions that match are loaded again. A glob whose
     /// wildcards all stand behind a backslash is that one key.
-    /// The number of cached keys that were in memory and of definition mappings that are loaded again.
+    /// The number of cached keys that were in memory, of definition mappings that are loaded again, and of what was
+    /// forgotten of the near cache.
     pub fn invalidate(&self, pattern: &[u8], reason: &'static str) -> usize {
+        let near = locked(&self.near).clone();
+        near.map_or(0, |near| near.forget(pattern)) + self.forget_owned(pattern, reason)
+    }
+
+    fn forget_owned(&self, pattern: &[u8], reason: &'static str) -> usize {
         self.metrics.invalidated(reason);
         let why = Cause::Command(if reason == "admin" { "POST /invalidate" } else { "HEARTHSIDE INVALIDATE" });
         if let Some(key) = only_text(pattern) {

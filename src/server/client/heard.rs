@@ -9,6 +9,7 @@ use bytes::Bytes;
 
 use super::output::Output;
 use crate::clients::Peer;
+use crate::near::Near;
 use crate::resp::invalidation;
 use crate::upstream::Inbox;
 
@@ -85,7 +86,7 @@ impl Heard {
     }
 
     /// Moves what has come to `out`, until that holds `enough` bytes.
-    pub(super) fn poll(&mut self, cx: &Context<'_>, out: &mut Output, enough: usize) {
+    pub(super) fn poll(&mut self, cx: &Context<'_>, (out, near): (&mut Output, Option<&Near>), enough: usize) {
         if let Some(broken) = self.broken.take() {
             out.append(broken);
         }
@@ -94,7 +95,10 @@ impl Heard {
             while out.len() < enough {
                 match inbox.poll_take(cx) {
                     Poll::Pending => return true,
-                    Poll::Ready(Ok(frame)) => out.append(frame),
+                    Poll::Ready(Ok(frame)) => {
+                        near.into_iter().for_each(|near| near.told(&frame));
+                        out.append(frame);
+                    }
                     Poll::Ready(Err(_)) => {
                         *is_called = true;
                         return false;

@@ -98,7 +98,8 @@ enum Next {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
-    pub(super) fn new(connection: Connection<S>, session: Session, services: Rc<Services>) -> Self {
+    pub(super) fn new(mut connection: Connection<S>, session: Session, services: Rc<Services>) -> Self {
+        connection.replies.unsolicited.near.clone_from(&services.near);
         let limits = &services.policy.limits;
         let scanner = RequestScanner::new(limits.request_argument.0, limits.request_arguments);
         Self {
@@ -248,6 +249,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         // What has been looked at was judged by the other one.
         self.lookahead = Lookahead::default();
         let before = std::mem::replace(&mut self.services, latest);
+        self.adopt_near(&before);
         self.revoke(&before);
     }
 

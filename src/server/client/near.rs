@@ -1,6 +1,7 @@
 //! Reads of pass-through keys that are kept in memory, among a client's other requests: when one may be answered from
 //! there, and the replies that are kept as they come from the upstream.
 
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -10,7 +11,8 @@ use super::Client;
 use super::replies::{Front, Owed, Replies};
 use super::streaming::LONG;
 use super::unsolicited::Stopped;
-use crate::dispatch::Filling;
+use crate::dispatch::{Filling, Services};
+use crate::near::Near;
 use crate::route::Route;
 use crate::session::ReplyMode;
 use crate::telemetry::metrics::UnderWay;
@@ -26,8 +28,25 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         self.services.unless_near(&self.session, &request, route)
     }
 
-    /// True when keys of the near cache wait for the answers to what may change them.
-    pub(super) const fn must_end_writes(&self) -> bool {
+    /// Goes over to what is kept from now on. What is under way was sent, or queued, before that kept anything, and
+    /// ends what it may change nevertheless.
+    pub(super) fn adopt_near(&mut self, before: &Services) {
+        let near = &self.services.near;
+        if near.as_ref().map(Arc::as_ptr) == before.near.as_ref().map(Arc::as_ptr) {
+            return;
+        }
+        self.connection.replies.unsolicited.near.clone_from(near);
+        if self.transaction.is_some() || self.session.writes.are_kept() {
+            self.session.writes.begin(near.as_ref().map(Near::detach_everything));
+        }
+    }
+
+    /// True when keys of the near cache wait for the answers to what may change them. Where nothing is owed, they wait
+    /// for nothing any more.
+    pub(super) fn must_end_writes(&mut self) -> bool {
+        if self.transaction.is_none() && self.connection.replies.is_settled() {
+            self.session.writes.end();
+        }
         self.session.writes.are_kept() && self.transaction.is_none()
     }
 }
@@ -43,7 +62,7 @@ impl Replies {
             return Poll::Ready(Ok(Front::GoesOn));
         };
         match ready!(ticket.poll_chunk(cx))? {
-            Some(Chunk::Push(bytes)) => self.out.append(bytes),
+            Some(Chunk::Push(bytes)) => self.out.append(self.unsolicited.says(bytes)),
             Some(Chunk::Reply(bytes)) => {
                 let bytes = filling.as_mut().map_or_else(Bytes::new, |filling| filling.came(bytes));
                 if !bytes.is_empty() {

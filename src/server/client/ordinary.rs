@@ -28,7 +28,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
                 self.sample_passed(length);
                 self.gather(length, resendable, Expect::Replies(1), false)
             }
-            Some(route @ Route::Near(_)) => {
+            Some(route @ Route::Near(_)) if length < LONG => {
                 self.sample_passed(length);
                 self.answer_in_place(length, route)
             }

@@ -319,7 +319,8 @@ impl Replies {
         let Some(Owed::Batch(ticket, length, under_way)) = self.owed.front_mut() else {
             return Poll::Ready(Ok(Front::GoesOn));
         };
-        if let Some(Chunk::Reply(bytes) | Chunk::Push(bytes)) = ready!(ticket.poll_chunk(cx))? {
+        if let Some(chunk) = ready!(ticket.poll_chunk(cx))? {
+            let bytes = self.unsolicited.comes(chunk);
             under_way.saw(&bytes);
             self.has_begun = true;
             self.out.append(bytes);
@@ -343,7 +344,7 @@ impl Replies {
             return Poll::Ready(Ok(Front::GoesOn));
         };
         match (ready!(ticket.poll_chunk(cx))?, forwarded) {
-            (Some(Chunk::Push(bytes)), _) => self.out.append(bytes),
+            (Some(Chunk::Push(bytes)), _) => self.out.append(self.unsolicited.says(bytes)),
             (Some(Chunk::Reply(bytes)), Forwarded::Each) => {
                 self.is_refused |= refuses(&bytes);
                 self.out.append(bytes);

@@ -46,10 +46,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         let mut spans = self.scanner.spans().to_vec();
         spans.resize(awaited.arguments, 0..0);
         let request = Request::new(&self.connection.incoming, &spans);
-        let route = self.services.route(&mut self.session, &request);
+        let route = self.services.route_unsent(&mut self.session, &request);
         let passes = self.session.spec.is_some_and(|spec| spec.knows_keys_before(&request, awaited.index))
             && matches!(route, Route::PassThrough(_) | Route::Unknown(Unknown::Conduct));
         if passes {
+            self.services.detach(&mut self.session, &request);
             // What has not come yet is shown as nothing.
             self.services.note_passed(&self.session, &request, &route);
             if self.session.is_shown {

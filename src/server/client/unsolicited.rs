@@ -9,10 +9,11 @@ use bytes::{BufMut, Bytes};
 use super::heard::Heard;
 use super::output::Output;
 use crate::clients::{Peer, Unread, Watching};
+use crate::near::Near;
 use crate::resp::{Proto, invalidation};
 use crate::telemetry::clock::Moment;
 use crate::telemetry::metrics::ClientMetrics;
-use crate::upstream::{Broken, Ceased, Inbox, Subscriber};
+use crate::upstream::{Broken, Ceased, Chunk, Inbox, Subscriber};
 
 /// Why nothing more can be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +59,8 @@ pub(super) struct Unsolicited {
     pub(super) watching: Option<Watching>,
     /// The client, which others may have named to be told of their keys.
     pub(super) peer: Option<Arc<Peer>>,
+    /// What is kept of the upstream's keys: it must not show what was before whatever the client is told here.
+    pub(super) near: Option<Arc<Near>>,
 }
 
 impl Unsolicited {
@@ -69,6 +72,23 @@ impl Unsolicited {
             && self.heard.is_none()
             && self.watching.is_none()
             && self.peer.as_ref().is_none_or(|peer| !peer.invalidations.is_any() && !peer.own_news.is_any())
+    }
+
+    /// The upstream says this to the client.
+    #[inline]
+    pub(super) fn says(&self, frame: Bytes) -> Bytes {
+        if let Some(near) = &self.near {
+            near.told(&frame);
+        }
+        frame
+    }
+
+    /// This comes from the upstream, in the order of the replies.
+    pub(super) fn comes(&self, chunk: Chunk) -> Bytes {
+        match chunk {
+            Chunk::Reply(bytes) => bytes,
+            Chunk::Push(bytes) => self.says(bytes),
+        }
     }
 
     /// True when a tracking client should look at its connections.
@@ -93,7 +113,7 @@ impl Unsolicited {
         let Some(peer) = self.peer.as_ref().filter(|peer| peer.invalidations.is_any()) else { return };
         let hears = self.proto == Proto::Resp3 || peer.read(|state| state.subscribed != [0; 3]);
         for keys in peer.invalidations.take().into_iter().filter(|_| hears) {
-            out.append(invalidation::message(self.proto, keys.as_deref()));
+            out.append(self.says(invalidation::message(self.proto, keys.as_deref())));
         }
     }
 
@@ -115,7 +135,7 @@ impl Unsolicited {
         let Some(inbox) = &self.inbox else { return };
         let (since, mut taken) = (inbox.waits_since(), 0);
         while let Some(frame) = inbox.take() {
-            out.append(frame);
+            out.append(self.says(frame));
             taken += 1;
         }
         note_delivered(metrics, since, taken);
@@ -137,7 +157,7 @@ impl Unsolicited {
     ) -> Result<(), Stopped> {
         self.tell_of_others(out);
         if let Some(heard) = &mut self.heard {
-            heard.poll(cx, out, enough);
+            heard.poll(cx, (out, self.near.as_deref()), enough);
         }
         // What is shown here has happened before what comes of the upstream.
         while let (Some(watching), true) = (&self.watching, out.len() < enough) {
@@ -150,7 +170,7 @@ impl Unsolicited {
         while let (Some(inbox), true) = (&self.inbox, out.len() < enough) {
             match inbox.poll_take(cx) {
                 Poll::Pending => break,
-                Poll::Ready(Ok(frame)) => out.append(frame),
+                Poll::Ready(Ok(frame)) => out.append(self.says(frame)),
                 Poll::Ready(Err(_)) => return Err(Stopped::Broken),
             }
             taken += 1;
@@ -166,7 +186,7 @@ impl Unsolicited {
                     since.get_or_insert(came);
                     taken += 1;
                     out.tail().put_u8(if self.proto == Proto::Resp2 { b'*' } else { b'>' });
-                    out.share(message);
+                    out.share(self.says(message));
                 }
             }
         }

@@ -202,3 +202,27 @@ fn behind_a_cluster_owned_keys_come_among_those_of_all_nodes() {
         until("nobody listens", || metric(&sidecar, "hearthside_key_event_subscriptions") == 0.0);
     }
 }
+
+#[test]
+fn who_subscribes_and_leaves_in_one_pipeline_hears_nothing() {
+    let place = Place::new();
+    for mode in MODES {
+        let sidecar = place.builder().set("PUBSUB__MODE", mode).start();
+        let (mut wire, mut writer) = (sidecar.wire(), sidecar.wire());
+        wire.send(b"SUBSCRIBE __keyspace@0__:s:1\r\nUNSUBSCRIBE __keyspace@0__:s:1\r\nPSUBSCRIBE __key*:s:2 news\r\n");
+        wire.send(b"PUNSUBSCRIBE __key*:s:2\r\nPUNSUBSCRIBE\r\nPING\r\n");
+        for expected in ["subscribe", "unsubscribe", "psubscribe", "psubscribe", "punsubscribe", "punsubscribe"] {
+            let told = wire.text();
+            assert!(told.contains(&format!("\r\n{expected}\r\n")), "{mode}: {told}");
+        }
+        assert_eq!(wire.text(), "+PONG\r\n", "{mode}");
+        for key in ["s:1", "s:2"] {
+            assert_eq!(writer.ask(&format!("SET {key} x")), "+OK\r\n");
+        }
+        // Behind what it would have heard.
+        assert_eq!(wire.ask("PING"), "+PONG\r\n", "{mode}");
+        assert!(wire.is_silent(Duration::from_millis(50)), "{mode}");
+        let heard = metric(&sidecar, "hearthside_key_event_subscriptions");
+        assert!(heard == 0.0, "{mode}: {heard}");
+    }
+}

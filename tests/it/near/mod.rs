@@ -7,6 +7,7 @@ mod generated;
 mod places;
 mod reads;
 mod settings;
+mod told;
 
 use crate::support::admin::metric;
 use crate::support::redis::Redis;

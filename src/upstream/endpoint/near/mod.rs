@@ -81,8 +81,8 @@ struct Heard {
     listener: AbortHandle,
     /// When it was asked what it has answered last; none while it does not tell what changes.
     told: Option<Tick>,
-    /// It has been logged that it does not.
-    is_missed: bool,
+    /// Why it does not, as it was logged last.
+    missed: Option<String>,
 }
 
 struct Watch<'a> {
@@ -174,7 +174,7 @@ impl<'a> Watch<'a> {
             caught(LastingPart::Near, &panics, listener.run()).await;
             number
         });
-        self.heard.insert(number, Heard { endpoint, listener, told: None, is_missed: false });
+        self.heard.insert(number, Heard { endpoint, listener, told: None, missed: None });
     }
 
     fn hear(&mut self, Report { number, said }: Report) {
@@ -182,20 +182,21 @@ impl<'a> Watch<'a> {
         match said {
             Said::All(asked) => {
                 heard.told = Some(asked);
-                if std::mem::take(&mut heard.is_missed) {
+                if heard.missed.take().is_some() {
                     tracing::info!(server = heard.endpoint.shown(), "the upstream tells what changes again");
                 }
             }
             Said::Lost(why) => {
                 heard.told = None;
                 self.near.gap();
-                if !std::mem::replace(&mut heard.is_missed, true) {
+                if heard.missed.as_ref() != Some(&why) {
                     tracing::warn!(
                         server = heard.endpoint.shown(),
                         why,
                         "the upstream does not tell what changes (CLIENT TRACKING): keys of [[near]] are read there \
                          until it does"
                     );
+                    heard.missed = Some(why);
                 }
             }
         }
