@@ -189,9 +189,11 @@ def jobs(arguments):
             yield pathlib.Path(binary).name, [binary], {}
 
 
-def caching():
-    """The jobs of libraries that keep keys themselves, and do that with newer servers only."""
-    yield "caching.py", [sys.executable, f"{HERE}/python/caching.py"], {"PROTOCOL": "3"}
+def caching(node):
+    """The jobs of libraries that keep keys themselves, some of them with newer servers only."""
+    for script in ("caching", "caching_glide"):
+        yield f"{script}.py", [sys.executable, f"{HERE}/python/{script}.py"], {"PROTOCOL": "3"}
+    yield "caching.mjs", ["node", f"{node}/caching.mjs"], {"PROTOCOL": "3"}
 
 
 def run(sidecar, postgres, topology, mode, chosen):
@@ -228,7 +230,7 @@ def main():
         migrate = {**os.environ, "HEARTHSIDE__STORE__URL": postgres.url}
         subprocess.run([arguments.sidecar, "migrate", "--demo"], check=True, cwd=f"{folder}/exact", env=migrate)
         everything = [job for job in jobs(arguments) if re.search(arguments.only, job[0])]
-        keeping = [job for job in caching() if re.search(arguments.only, job[0])]
+        keeping = [job for job in caching(arguments.node) if re.search(arguments.only, job[0])]
         # With shared subscriptions PUBLISH counts connections, which some of the jobs look at.
         publishing = [job for job in everything if job[0].startswith("socketio")]
         single = f"redis://127.0.0.1:{port}"

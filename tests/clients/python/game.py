@@ -1,6 +1,7 @@
 """What both Python workloads have in common: names, and how the store is changed from outside."""
 
 import os
+import random
 import subprocess
 import time
 
@@ -41,3 +42,8 @@ def until(what, holds, seconds=10):
     deadline = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < deadline, f"never happened: {what}"
+
+
+def zipf(count):
+    """So many of the players 1 to 100 at random, player n about as often as 1/n says: the first much more often than the last."""
+    return [int(101 ** random.random()) for _ in range(count)]

@@ -3,6 +3,7 @@
 mod cast;
 mod changes;
 mod crowd;
+mod library;
 mod place;
 mod room;
 mod said;
