@@ -189,11 +189,14 @@ def jobs(arguments):
             yield pathlib.Path(binary).name, [binary], {}
 
 
-def caching(node):
+def caching(arguments, upstream):
     """The jobs of libraries that keep keys themselves, some of them with newer servers only."""
+    python, protocol = HERE / "python", {"PROTOCOL": "3"}
     for script in ("caching", "caching_glide"):
-        yield f"{script}.py", [sys.executable, f"{HERE}/python/{script}.py"], {"PROTOCOL": "3"}
-    yield "caching.mjs", ["node", f"{node}/caching.mjs"], {"PROTOCOL": "3"}
+        yield f"{script}.py", [sys.executable, f"{python}/{script}.py"], protocol
+    yield "caching.mjs", ["node", f"{arguments.node}/caching.mjs"], protocol
+    own_tests = [f"{python}/caching_tests.py", arguments.sidecar, arguments.redis_py, upstream]
+    yield "caching_tests.py", [sys.executable, *own_tests], protocol
 
 
 def run(sidecar, postgres, topology, mode, chosen):
@@ -215,6 +218,7 @@ def main():
     parser.add_argument("--sidecar", required=True)
     parser.add_argument("--node", required=True)
     parser.add_argument("--newer", required=True, help="a redis-server of 7.4 or later")
+    parser.add_argument("--redis-py", required=True, help="the sources of redis-py, with its tests")
     parser.add_argument("--others")
     parser.add_argument("--binaries", nargs="*", default=[])
     parser.add_argument("--only", default="", help="run only the jobs whose names match")
@@ -230,7 +234,7 @@ def main():
         migrate = {**os.environ, "HEARTHSIDE__STORE__URL": postgres.url}
         subprocess.run([arguments.sidecar, "migrate", "--demo"], check=True, cwd=f"{folder}/exact", env=migrate)
         everything = [job for job in jobs(arguments) if re.search(arguments.only, job[0])]
-        keeping = [job for job in caching(arguments.node) if re.search(arguments.only, job[0])]
+        keeping = [job for job in caching(arguments, f"redis://127.0.0.1:{newer_port}") if re.search(arguments.only, job[0])]
         # With shared subscriptions PUBLISH counts connections, which some of the jobs look at.
         publishing = [job for job in everything if job[0].startswith("socketio")]
         single = f"redis://127.0.0.1:{port}"

@@ -1,5 +1,6 @@
 //! The cache that the crate `redis` keeps in its client's own process, unchanged: how much it answers there, and that
-//! it forgets what has changed. Other libraries are in tests/clients.
+//! it forgets what has changed. A reply that is under way when its key changes it may keep for longer than it should,
+//! from any server: here nothing is being read when something changes. Other libraries are in tests/clients.
 
 use std::time::Duration;
 
