@@ -7,6 +7,7 @@ A block says by its first line what it is. Readers see the first word only:
     ```toml                   is the sidecar's configuration: with it the sidecar is checked and started again
     ```python NAME            is a file; it is run, unless it is a module that another block imports
     ```js NAME                the same, with Node
+    ```rust NAME              the same, with cargo and the crates of tests/recipes/rust
     ```sh NAME                belongs to the step NAME: scripts/adopt runs it
     ```text, ```sh            is shown only
 """
@@ -61,14 +62,14 @@ def blocks(path):
 class Place:
     """A folder with servers, on free ports: those that the page names are replaced by them."""
 
-    def __init__(self, folder, program):
+    def __init__(self, folder, program, redis="redis-server"):
         self.folder, self.program = pathlib.Path(folder), program
         for name in ("pg", "redis", "work"):
             (self.folder / name).mkdir()
         self.folder.chmod(0o755)
         self.work = self.folder / "work"
         self.postgres = Postgres(str(self.folder / "pg"))
-        self.redis, self.redis_port = redis_server(str(self.folder / "redis"))
+        self.redis, self.redis_port = redis_server(str(self.folder / "redis"), redis)
         self.port, self.admin = free_port(), free_port()
         self.sidecar = None
         ports = {"5432": self.postgres.port, "6379": self.redis_port, "6380": self.port, "9180": self.admin}
@@ -87,10 +88,10 @@ class Place:
         """The same text, with the ports of this place."""
         return re.sub(r"\b(5432|6379|6380|9180)\b", lambda port: self.ports[port[0]], text)
 
-    def run(self, command, block, text=None, environment=None):
+    def run(self, command, block, text=None, environment=None, seconds=60):
         """What a command prints; it must not fail."""
         ended = subprocess.run(
-            command, input=text, cwd=self.work, env=environment or self.environment, capture_output=True, text=True, timeout=60
+            command, input=text, cwd=self.work, env=environment or self.environment, capture_output=True, text=True, timeout=seconds
         )
         if ended.returncode != 0:
             raise Broken(f"{block.place}: {' '.join(command)} ended with {ended.returncode}\n{ended.stdout}{ended.stderr}")
@@ -140,8 +141,8 @@ class Place:
 class Runner:
     """Runs the blocks of a page, one after the other."""
 
-    def __init__(self, place, node):
-        self.place, self.node = place, node
+    def __init__(self, place, tools):
+        self.place, self.tools = place, pathlib.Path(tools)
 
     def block(self, block):
         block.text = self.place.made_here(block.text)
@@ -176,12 +177,23 @@ class Runner:
     def js(self, block):
         modules = self.place.work / "node_modules"
         if not modules.exists():
-            modules.symlink_to(pathlib.Path(self.node) / "node_modules")
+            modules.symlink_to(self.tools / "node/node_modules")
         self.program(block, "node")
 
+    def rust(self, block):
+        self.write(block)
+        package, target = self.tools / "rust", self.tools / "rust/target"
+        shutil.copy(self.place.work / block.name, package / "src/main.rs")
+        cargo = ["cargo", "build", "--quiet", "--manifest-path", str(package / "Cargo.toml"), "--target-dir", str(target)]
+        self.place.run(cargo, block, seconds=600)
+        self.place.run([str(target / "debug/hearthside-recipes")], block)
+
     def program(self, block, interpreter):
+        self.write(block)
+        if block.name not in MODULES:
+            self.place.run([interpreter, block.name], block)
+
+    def write(self, block):
         if not block.name:
             raise Broken(f"{block.place}: a program has no file name")
         (self.place.work / block.name).write_text(block.text)
-        if block.name not in MODULES:
-            self.place.run([interpreter, block.name], block)
