@@ -127,7 +127,7 @@ impl Call<'_> {
         });
         bytes.extend_from_slice(self.request.raw());
         add(bytes.len());
-        let batch = Batch { bytes: bytes.freeze(), asked, ..Batch::default() };
+        let batch = Batch { bytes: bytes.freeze(), asked, is_whole: true, ..Batch::default() };
         let upstream = services.upstream.clone();
         Some((batch, Filling { fill, upstream, questions, line: BytesMut::new(), ends: Some(u64::MAX) }))
     }

@@ -97,6 +97,8 @@ pub struct Batch {
     pub is_timed: bool,
     /// It is for an upstream of one server: nobody has looked which node of a cluster should have which request.
     pub is_for_one: bool,
+    /// All of it is asked for one reply of its client's: when one unit takes too long, none is sent again.
+    pub is_whole: bool,
     /// Kept keys that it may change, until all of it has been answered.
     pub detached: Option<Rc<Detached>>,
 }

@@ -28,6 +28,7 @@ pub(crate) struct Flight {
     is_timed: bool,
     /// It is for an upstream of one server.
     pub(super) is_for_one: bool,
+    is_whole: bool,
     attempts: u32,
     /// When its client gave it to the lane.
     pub(super) since: Instant,
@@ -62,6 +63,7 @@ impl Flight {
             loss: batch.loss,
             is_timed: batch.is_timed,
             is_for_one: batch.is_for_one,
+            is_whole: batch.is_whole,
             attempts: 0,
             since: Instant::now(),
             offset: 0,
@@ -273,7 +275,8 @@ impl Flight {
     /// The request that was waited for took too long: were it sent again, the upstream would have it twice.
     pub(super) fn time_out(&mut self) {
         if self.pending().first().is_some_and(|front| front.resendable) {
-            self.lose_unit(self.answered, errors::upstream::TIMED_OUT);
+            let end = if self.is_whole { self.asked.len() } else { self.answered + 1 };
+            (self.answered..end).for_each(|unit| self.lose_unit(unit, errors::upstream::TIMED_OUT));
         }
     }
 

@@ -5,6 +5,7 @@ use crate::support::proxy::Proxy;
 use crate::support::redis::Redis;
 use crate::support::sidecar::Sidecar;
 use crate::support::until;
+use crate::support::warnings;
 use crate::support::wire::{Wire, line};
 
 /// The Redis, and a sidecar to which it says over one connection later what it says sooner over another.
@@ -90,6 +91,30 @@ fn a_long_request_that_comes_in_parts_holds_up_nobody_and_ends_what_it_changes()
         (0..100).for_each(|_| assert_eq!(reads.ask("STRLEN cfg:b"), ":1500000\r\n"));
         assert!(hits(&sidecar) >= before + 100, "nothing has been changed yet");
     }
+}
+
+/// PTTL goes with it, and neither is sent again.
+#[test]
+fn a_miss_that_takes_too_long_is_answered_with_an_error_once() {
+    let redis = Redis::start();
+    let sidecar = keeping(&redis.url())
+        .set("UPSTREAM__COMMAND_TIMEOUT", "300ms")
+        .expect(warnings::UPSTREAM_AWAY)
+        .expect(&[warnings::NEAR_SILENT])
+        .start();
+    told(&sidecar);
+    let mut wire = sidecar.wire();
+    // It has a lane.
+    wire.ask("EXISTS other");
+    redis.pause(true);
+    let reply = wire.ask("GET cfg:a");
+    redis.pause(false);
+    assert!(reply.starts_with('-') && reply.contains("gave no reply within upstream.command_timeout"), "{reply}");
+    until("it serves again", || wire.ask("SET cfg:a 1") == "+OK\r\n");
+    let calls = redis.wire().ask("INFO commandstats");
+    // What was sent may have been done when it went on, or not.
+    let get = calls.lines().find(|line| line.starts_with("cmdstat_get:"));
+    assert!(get.is_none_or(|get| get.contains("calls=1,")), "{calls}");
 }
 
 #[test]

@@ -59,7 +59,8 @@ pub const SENTINELS_SILENT: &str =
     "no sentinel answers; the last master stays in use, and a failover is noticed when one answers again";
 pub const REPLICA_SILENT: &str =
     "a server of the upstream does not tell of its replication; it is asked again and again";
-pub const NEAR_WITHOUT_EFFECT: &str = "config.toml:{}: near[0].keys: has no effect, because auth.mode is \"upstream\": what one user may read another may not";
+pub const NEAR_WITHOUT_EFFECT: &str =
+    "{}: has no effect, because auth.mode is \"upstream\": what one user may read another may not";
 pub const NEAR_SILENT: &str = "the upstream does not tell what changes (CLIENT TRACKING): keys of [[near]] are read \
     there until it does";
 pub const LANE_LOST: &str = "a lane lost its connection";
