@@ -37,6 +37,12 @@ pub fn literal_beginning(glob: &[u8]) -> &[u8] {
     &glob[..end]
 }
 
+/// True when a text may begin with both of these: one of them begins with the other.
+#[must_use]
+pub fn begin_alike(one: &[u8], other: &[u8]) -> bool {
+    one.starts_with(other) || other.starts_with(one)
+}
+
 /// True when `pattern` surely matches whatever `glob` matches: they are the same, or `pattern` is literal but for a
 /// star at its end, and `glob` begins alike. A `glob` without wildcards is a text.
 #[must_use]

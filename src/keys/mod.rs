@@ -12,7 +12,7 @@ mod placeholder;
 mod radix;
 mod share;
 
-pub use glob::{glob_covers, glob_match, literal_beginning, only_text};
+pub use glob::{begin_alike, glob_covers, glob_match, literal_beginning, only_text};
 pub use id::MappingId;
 pub use keyspace::Keyspace;
 pub use pattern::{Pattern, PatternError};

@@ -1,7 +1,7 @@
 //! The blocks `[[near]]`: which pass-through keys are kept, for how long, and in how much memory.
 
 use crate::config::{AuthMode, Config, Faults, NearConfig};
-use crate::keys::{Keyspace, glob_match, literal_beginning};
+use crate::keys::{Keyspace, begin_alike, glob_match, literal_beginning};
 use crate::telemetry::clock::millis;
 
 /// The least memory of a block.
@@ -45,6 +45,10 @@ impl Block {
 /// overlap.
 pub fn check(config: &Config, keyspace: &Keyspace, faults: &mut Faults) {
     for (i, block) in config.near.iter().enumerate() {
+        if config.settings.auth.mode == AuthMode::Upstream {
+            let text = "has no effect, because auth.mode is \"upstream\": what one user may read another may not";
+            faults.doubt(format!("{}.keys", block.path), text);
+        }
         let mut fault = |key: &str, text: String| faults.add(format!("{}.{key}", block.path), text);
         let start = literal_beginning(block.keys.as_bytes());
         if start.is_empty() {
@@ -58,17 +62,12 @@ pub fn check(config: &Config, keyspace: &Keyspace, faults: &mut Faults) {
         }
         let before = config.near[..i].iter().find(|before| {
             let other = literal_beginning(before.keys.as_bytes());
-            !start.is_empty() && !other.is_empty() && (start.starts_with(other) || other.starts_with(start))
+            !start.is_empty() && !other.is_empty() && begin_alike(start, other)
         });
         if let Some(before) = before {
             let text = "a key must not be in two blocks, and the upstream tells of no beginning twice";
             fault("keys", format!("'{}' begins as '{}' does: {text}", block.keys, before.keys));
         }
-        if config.settings.auth.mode == AuthMode::Upstream {
-            let text = "has no effect, because auth.mode is \"upstream\": what one user may read another may not";
-            faults.doubt(format!("{}.keys", block.path), text);
-        }
-        let mut fault = |key: &str, text: String| faults.add(format!("{}.{key}", block.path), text);
         if block.ttl.is_zero() {
             fault("ttl", "must be at least \"1ms\"".to_owned());
         }

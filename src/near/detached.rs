@@ -64,11 +64,10 @@ impl Near {
                     places.push(self.words.place(request.arg(at)));
                 }
             }),
-            _ => self.everything.begin(),
+            _ => return Some(self.detach_everything()),
         }
         places.iter().for_each(|place| self.words.at(*place).begin());
-        let everything = usize::from(changes == Changes::Everything);
-        let changes_some = everything > 0 || !places.is_empty();
-        changes_some.then(|| Box::new(Detached { near: self.clone(), places, everything, beside: None }))
+        let changes_some = !places.is_empty();
+        changes_some.then(|| Box::new(Detached { near: self.clone(), places, everything: 0, beside: None }))
     }
 }

@@ -39,7 +39,7 @@ impl Front {
     #[inline]
     pub fn find(&mut self, near: &Near, read: &Read<'_>, now: Tick) -> Option<Found> {
         let at = read.question.hash as usize % PLACES;
-        if let Some(place @ Some(_)) = self.places.get_mut(at)
+        if let Some(place) = self.places.get_mut(at)
             && let Some(entry) = place
         {
             if !near.holds(entry, now) {

@@ -196,8 +196,7 @@ impl Near {
 
     /// Something has changed `key`, whose reader may have kept it.
     pub fn changed(&self, key: &[u8]) {
-        self.words.at(self.words.place(key)).change();
-        if let Some(at) = self.block_of(key) {
+        if let Some(at) = self.end(key) {
             self.kept[at].counts.invalidations.inc();
         }
     }

@@ -2,7 +2,7 @@
 //! near cache hears of the change over its own connection, and whoever is told of a change reads what it is about.
 
 use super::Near;
-use crate::keys::{literal_beginning, only_text};
+use crate::keys::{begin_alike, literal_beginning, only_text};
 use crate::resp::number::parse_i64;
 
 /// To whoever is told by RESP2 what others have changed.
@@ -45,9 +45,10 @@ impl Near {
         }
         let Some(event) = channel.strip_prefix(b"__key") else {
             // What else such an event names beside the key, and where, newer servers may change.
-            return if channel.starts_with(b"__subkey") {
-                self.everything.change()
-            };
+            if channel.starts_with(b"__subkey") {
+                self.everything.change();
+            }
+            return;
         };
         let Some(end) = memchr::memmem::find(event, b"__:") else { return };
         let key = if event.starts_with(b"space@") { event.get(end + 3..) } else { said.next() };
@@ -60,29 +61,27 @@ impl Near {
         }
     }
 
-    /// What was kept of the key holds no more; true if it is of a block.
-    fn end(&self, key: &[u8]) -> bool {
-        let is_kept = self.block_of(key).is_some();
-        if is_kept {
-            self.words.at(self.words.place(key)).change();
-        }
-        is_kept
+    /// What was kept of the key holds no more; the block that it is of.
+    pub(super) fn end(&self, key: &[u8]) -> Option<usize> {
+        let block = self.block_of(key)?;
+        self.words.at(self.words.place(key)).change();
+        Some(block)
     }
 
     /// Somebody wants a key, or the keys that match a glob, to be forgotten: 1 for a key of a block; for a glob how
     /// many replies were kept of the blocks that may have such keys, all of which are forgotten.
     pub fn forget(&self, pattern: &[u8]) -> usize {
         if let Some(key) = only_text(pattern) {
-            return usize::from(self.end(&key));
+            return usize::from(self.end(&key).is_some());
         }
         let start = literal_beginning(pattern);
-        let may_have = |prefix: &[u8]| prefix.starts_with(start) || start.starts_with(prefix);
-        let meant = self.kept.iter().filter(|kept| may_have(&kept.block.prefix));
-        let replies = meant.map(|kept| kept.memory.room().0).sum();
-        if replies > 0 {
+        let meant = self.kept.iter().filter(|kept| begin_alike(start, &kept.block.prefix));
+        let replies: Vec<usize> = meant.map(|kept| kept.memory.room().0).collect();
+        if !replies.is_empty() {
+            // Of what is on its way, too.
             self.everything.change();
         }
-        replies
+        replies.iter().sum()
     }
 }
 

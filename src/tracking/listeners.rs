@@ -9,6 +9,7 @@ use bytes::Bytes;
 
 use super::Prefix;
 use super::readers::{EVERYBODY, NOBODY};
+use crate::keys::begin_alike;
 
 /// How a client that tracks is told.
 pub trait Ear: fmt::Debug + Send + Sync {
@@ -183,7 +184,7 @@ impl Listeners {
             return 0;
         }
         let all = self.read();
-        let may_hear = |prefix: &Prefix| begin.starts_with(prefix) || prefix.starts_with(begin);
+        let may_hear = |prefix: &Prefix| begin_alike(begin, prefix);
         let hearing = all.listeners.values().filter(|l| l.manner.prefixes.iter().flatten().any(may_hear));
         hearing.map(|listener| listener.ear.hears_all()).count() as u64
     }

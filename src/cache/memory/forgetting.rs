@@ -3,7 +3,7 @@
 use super::Memory;
 use crate::cache::cause::Cause;
 use crate::cache::entry::Entry;
-use crate::keys::{MappingId, glob_match, literal_beginning};
+use crate::keys::{MappingId, begin_alike, glob_match, literal_beginning};
 use crate::telemetry::clock::Tick;
 use crate::telemetry::planted::is_planted;
 
@@ -67,7 +67,7 @@ impl Memory {
         // Somebody may keep what was in memory once.
         for pattern in self.source.all().map(|cached| &cached.mapping().pattern) {
             let (ours, theirs) = (pattern.begin(), literal_beginning(glob));
-            if ours.starts_with(theirs) || theirs.starts_with(ours) {
+            if begin_alike(ours, theirs) {
                 let begin = if ours.len() > theirs.len() { ours } else { theirs };
                 self.tracking.changed_where(begin, |key| pattern.matches(key) && glob_match(glob, key));
             }

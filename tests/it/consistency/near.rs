@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::Attack;
 use super::client::{Client, version};
-use super::history::{Floor, History, Via, What};
+use super::history::{History, Via, What};
 use super::world::SIDECARS;
 use crate::differential::stream::Dice;
 
@@ -118,7 +118,7 @@ pub fn read(attack: &Attack, mut dice: Dice) {
     while !attack.is_over() {
         let (key, i) = (dice.roll(NEAR as u64) as usize, dice.roll(SIDECARS as u64) as usize);
         let history = &attack.near.histories[key];
-        let floor: Floor = history.floor(i, BOUND);
+        let floor = history.floor(i, BOUND);
         if let Some(seen) = seen(&mut clients[i], &mut dice, &name_of(key)) {
             attack.saw(&name_of(key), history.check(floor, seen).map(|found| found.of_clause("C9")));
         }

@@ -53,10 +53,15 @@ impl Library {
 const ROWS: &str = "INSERT INTO strings SELECT i::text, 'old', NULL FROM generate_series(1, 100) AS i; \
     INSERT INTO hashes SELECT i::text, 'old', 'g' FROM generate_series(1, 100) AS i";
 
-#[test]
-fn of_reads_as_applications_do_them_ninety_nine_of_a_hundred_are_answered_in_the_process() {
+fn with_rows() -> Place {
     let place = Place::new();
     place.postgres.sql(ROWS);
+    place
+}
+
+#[test]
+fn of_reads_as_applications_do_them_ninety_nine_of_a_hundred_are_answered_in_the_process() {
+    let place = with_rows();
     let sidecar = place.start();
     let mut library = Library::connect(&sidecar);
     let reads = 20_000;
@@ -76,8 +81,7 @@ fn of_reads_as_applications_do_them_ninety_nine_of_a_hundred_are_answered_in_the
 
 #[test]
 fn what_is_read_when_the_cache_has_been_told_is_new() {
-    let place = Place::new();
-    place.postgres.sql(ROWS);
+    let place = with_rows();
     let sidecar = place.start();
     let (mut library, mut other) = (Library::connect(&sidecar), sidecar.wire());
     for round in 0..30 {
@@ -98,8 +102,7 @@ fn what_is_read_when_the_cache_has_been_told_is_new() {
 
 #[test]
 fn a_connection_that_is_killed_takes_what_was_kept_over_it_along() {
-    let place = Place::new();
-    place.postgres.sql(ROWS);
+    let place = with_rows();
     let sidecar = place.start();
     let (mut library, mut other) = (Library::connect(&sidecar), sidecar.wire());
     for round in 0..10 {
@@ -118,8 +121,7 @@ fn a_connection_that_is_killed_takes_what_was_kept_over_it_along() {
 
 #[test]
 fn a_gap_of_the_change_feed_empties_the_cache_of_a_library() {
-    let place = Place::new();
-    place.postgres.sql(ROWS);
+    let place = with_rows();
     let feed = Proxy::to(place.postgres.port);
     let lost = [warnings::FEED_LOST, warnings::FEED_CLOSED];
     let sidecar = place.builder().set("STORE__FEED_URL", place.postgres.url_at(feed.port)).expect(&lost).start();

@@ -319,9 +319,8 @@ impl Merged {
             Redirect::Primary => self.send(at, &owner, false),
             // No other node stands for this one.
             Redirect::Unsent | Redirect::Retired if matches!(to, To::Node(_)) => return false,
-            Redirect::Unsent if Arc::ptr_eq(&owner, &server) => return false,
-            Redirect::Unsent => self.send(at, &owner, false),
-            Redirect::Retired if !Arc::ptr_eq(&owner, &server) => self.send(at, &owner, false),
+            Redirect::Unsent | Redirect::Retired if !Arc::ptr_eq(&owner, &server) => self.send(at, &owner, false),
+            Redirect::Unsent => return false,
             // It may have been said long ago, and not be true any more: whoever has the slot now is asked.
             Redirect::Moved(..) if !self.is_awaited && !Arc::ptr_eq(&owner, &server) => self.send(at, &owner, false),
             Redirect::Ask(..) if !self.is_awaited => self.send(at, &owner, false),
