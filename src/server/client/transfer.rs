@@ -31,8 +31,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         moved
     }
 
-    /// Notes what is held here. A buffer that was needed once is not kept.
+    /// Notes what is held here. What was needed once is not kept.
     fn note_held(&mut self) {
+        self.replies.rest();
         if self.incoming.is_empty() && self.incoming.capacity() > KEPT {
             self.incoming = BytesMut::new();
         }

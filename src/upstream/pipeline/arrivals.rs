@@ -5,6 +5,7 @@
 //! - a push message is handed over where it came, between the replies; when no reply is awaited it goes to the inbox
 //!   of a client's own connection; on a shared lane it belongs to nobody and is dropped.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
@@ -40,6 +41,11 @@ const ENOUGH: usize = 256 * 1024;
 const BEHIND: usize = 16 << 20;
 /// A reply longer than this on a shared lane is more than others should wait behind.
 const BULKY: usize = 1 << 20;
+
+thread_local! {
+    /// Room for what comes next.
+    static SPARE: Cell<BytesMut> = Cell::default();
+}
 
 /// To whom a frame belongs.
 enum Part {
@@ -120,9 +126,12 @@ impl Arrivals {
             self.since_full = Some(0);
             return Ok(false);
         }
-        self.incoming.reserve(READ);
+        self.take_room();
         match poll_read_buf(Pin::new(stream), cx, &mut self.incoming)? {
-            Poll::Pending => Ok(false),
+            Poll::Pending => {
+                self.give_room_back();
+                Ok(false)
+            }
             Poll::Ready(0) => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the upstream closed the connection")),
             Poll::Ready(read) => {
                 self.since_full = self.since_full.map(|since| since + read).filter(|since| *since < BEHIND);
@@ -132,6 +141,21 @@ impl Arrivals {
                 }
                 delivered.map(|()| true)
             }
+        }
+    }
+
+    /// Room for one read: what another connection of the thread has given back, if this one has none.
+    fn take_room(&mut self) {
+        if self.incoming.capacity() == 0 {
+            self.incoming = SPARE.take();
+        }
+        self.incoming.reserve(READ);
+    }
+
+    /// A connection to which nothing comes keeps no room for it: there may be one for each client.
+    fn give_room_back(&mut self) {
+        if self.incoming.is_empty() {
+            SPARE.set(std::mem::take(&mut self.incoming));
         }
     }
 
