@@ -350,7 +350,7 @@ impl Session {
         self.peer.update(|state| state.name = name);
         let is_deaf = self.way.state().is_raw() || self.is_resp2_subscriber();
         if let Some(own) = self.way.connection().filter(|_| !is_deaf) {
-            own.take_name();
+            own.take_name(self.has_said_caching());
         }
     }
 

@@ -126,7 +126,7 @@ impl Pinned {
         let (queue, lane) = (lane.queue.clone(), Lane::Server(lane));
         let pinned = Self { lane, queue, inbox, id, moved, name, account, ear: None, endpoint, _permit: permit };
         if is_open {
-            pinned.take_name();
+            pinned.take_name(false);
         }
         pinned
     }
@@ -138,18 +138,20 @@ impl Pinned {
     }
 
     /// Gives the connection the name of its client, so that whoever looks at the upstream (SLOWLOG, CLIENT LIST) sees
-    /// who it is. Nobody waits for the answer.
-    pub fn take_name(&self) {
+    /// who it is. Nobody waits for the answer. HELLO, which every user may say, is a command like any other to a server
+    /// that was told CLIENT CACHING (`said_caching`); a further CLIENT command is not.
+    pub fn take_name(&self, said_caching: bool) {
         let name = Some(self.account.name()).filter(|name| name.len() <= LONGEST_NAME).unwrap_or_default();
         if *self.name.borrow() == name || !self.endpoint.version.has_hello() {
             return;
         }
         let version = self.inbox.with(|state| state.proto).number().to_string();
-        let mut words: Vec<&[u8]> = vec![b"HELLO", version.as_bytes(), b"SETNAME", NAME.as_bytes()];
-        if !name.is_empty() {
-            words.extend([&b"SETNAME"[..], &name]);
-        }
-        let _unread = self.lane.submit(Batch::expecting(encode::request_of(&words), Expect::Replies(1)));
+        let shown = if name.is_empty() { NAME.as_bytes() } else { &name };
+        let words: &[&[u8]] = match said_caching {
+            true => &[b"CLIENT", b"SETNAME", shown],
+            false => &[b"HELLO", version.as_bytes(), b"SETNAME", NAME.as_bytes(), b"SETNAME", shown],
+        };
+        let _unread = self.lane.submit(Batch::expecting(encode::request_of(words), Expect::Replies(1)));
         self.name.replace(name);
     }
 

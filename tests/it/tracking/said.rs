@@ -56,6 +56,38 @@ const STORIES: &[&[&str]] = &[
         "w SET s:1 three",
         "a !",
     ],
+    // The commands of CLIENT are none: what was said goes on behind them, whatever the sidecar says to the upstream for
+    // them.
+    &[
+        "a HELLO 3",
+        "w SET s:1 one",
+        "w SET plain one",
+        "a CLIENT TRACKING ON OPTIN",
+        "a CLIENT CACHING YES",
+        "a CLIENT SETNAME reader",
+        "a GET plain",
+        "w SET plain two",
+        "a !",
+        "a CLIENT CACHING YES",
+        "a CLIENT SETNAME another",
+        "a CLIENT GETNAME",
+        "a CLIENT SETINFO lib-name probe",
+        "a CLIENT NO-EVICT on",
+        "a CLIENT NO-TOUCH on",
+        "a GET plain",
+        "w SET plain three",
+        "a !",
+        "a CLIENT CACHING YES",
+        "a CLIENT SETNAME a-third",
+        "a GET s:1",
+        "w SET s:1 two",
+        "a !",
+        "a CLIENT CACHING YES",
+        "a HELLO 3 SETNAME a-fourth",
+        "a GET plain",
+        "w SET plain four",
+        "a !",
+    ],
 ];
 
 #[test]
