@@ -14,6 +14,7 @@ pub(super) mod health;
 pub(super) mod location;
 pub(super) mod logins;
 pub(super) mod near;
+pub(super) mod not_told;
 mod pause;
 pub(super) mod permits;
 pub(super) mod private_server;
