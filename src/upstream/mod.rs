@@ -123,6 +123,24 @@ impl Upstream {
         self.endpoint.cluster.is_there()
     }
 
+    /// Waits until the nodes of the cluster are known, as long as any command waits for an upstream that is away.
+    pub async fn nodes_known(&self) {
+        let (cluster, circuit) = (&self.endpoint.cluster, &self.endpoint.circuit);
+        let known = async {
+            loop {
+                let changed = cluster.changed();
+                if cluster.map().is_some() || !cluster.is_there() || circuit.is_open() {
+                    return;
+                }
+                changed.await;
+            }
+        };
+        tokio::select! {
+            _ = tokio::time::timeout(self.patience(), known) => {}
+            () = self.endpoint.permits.closing() => {}
+        }
+    }
+
     /// True where reads may go to replicas.
     #[must_use]
     #[inline]
