@@ -32,8 +32,8 @@ impl Pool {
         self.shelf.tend();
     }
 
-    /// An idle connection or a new one, when there may be one more. Whoever waits for a server that does not answer takes
-    /// nothing meanwhile from those who go to others.
+    /// An idle connection or a new one, when there may be one more. Whoever waits for a server that does not answer
+    /// takes nothing meanwhile from those who go to others.
     pub(crate) async fn take(&self, group: &Group, account: &Rc<Account>) -> Result<Pinned, ConnectError> {
         self.resumed().await?;
         let (mut opening, mut patience) = (None, self.endpoint.settings.queue_timeout);
