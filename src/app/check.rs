@@ -13,7 +13,7 @@ use crate::mapping::{Kind, Mapping, Mappings};
 use crate::store::file::load_file;
 use crate::store::triggers::Lack;
 use crate::store::{Store, StoreError};
-use crate::upstream::{Topology, probe};
+use crate::upstream::{NotTold, Topology, probe};
 
 /// Why a sidecar does not run.
 #[derive(Debug)]
@@ -257,7 +257,13 @@ async fn ask_upstream(settings: &config::Upstream, mappings: &Mappings, faults: 
     let Ok(topology) = Topology::parse(settings) else { return };
     match probe(&topology, settings.connect_timeout).await {
         Ok(doubts) => doubts.into_iter().for_each(|doubt| faults.doubt("upstream.url", doubt)),
-        Err(error) => return faults.add("upstream.url", format!("{} does not answer: {error}", topology.name())),
+        Err(NotTold::Silent(error)) => {
+            return faults.add("upstream.url", format!("{} does not answer: {error}", topology.name()));
+        }
+        Err(NotTold::Forbidden(why)) => {
+            let text = format!("which node of {} has which keys cannot be looked at: {why}", topology.name());
+            return faults.add("upstream.url", text);
+        }
     }
     let hiding: Vec<&Mapping> = mappings.list.iter().filter(|mapping| hides(mapping)).collect();
     if mappings.list.iter().any(|mapping| mapping.kind == Kind::Cache)

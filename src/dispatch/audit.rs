@@ -95,7 +95,7 @@ impl Services {
             Route::Cached(key, Verb::Write(_) | Verb::Expire(_)) => vec![key.at],
             Route::Cached(..) | Route::Definition(..) | Route::Attack => return None,
             // They are routed again when the upstream has been asked, or a mapping has changed over.
-            Route::Unproven | Route::Unknown(_) | Route::Held | Route::Fallback(_) => return None,
+            Route::Unproven | Route::Unknown(_) | Route::Held(_) | Route::Fallback(_) => return None,
             Route::NotAnswered(key) => self.owned_among(Some(key.spec), request),
             Route::Split(keys) if keys.split == Split::Remove => {
                 keys.keys.iter().filter(|key| key.holder != Holder::Upstream).map(|key| key.at).collect()

@@ -3,13 +3,18 @@
 //!
 //! Source: <https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/#key-distribution-model>
 
+use std::time::Duration;
+
 use super::Services;
 use super::spread::cluster_aware::asks_for_nodes;
 use crate::command::{Request, Slots, Spec, slot_of};
 use crate::errors::upstream as errors;
-use crate::route::{Local, Pin, Route, Spread, Transaction};
+use crate::route::{Held, Local, Pin, Route, Spread, Transaction};
 use crate::session::Session;
 use crate::upstream::To;
+
+/// That nodes could not be waited for counts for so long.
+const KNOWN: Duration = Duration::from_millis(250);
 
 /// Finds the nodes for a request that goes `route`, which may not go there.
 #[inline]
@@ -37,7 +42,7 @@ fn of_any(services: &Services, session: &mut Session, request: &Request<'_>, rou
         Route::PassThrough(_) | Route::Pinned(..) | Route::Unknown(_) | Route::Unanswered | Route::Transaction(..)
     );
     let (true, Some(spec)) = (goes_there, session.spec) else {
-        return unless_unknown(services, session, route);
+        return unless_unknown(services, session, request, route);
     };
     match route {
         Route::Pinned(Pin::Follow | Pin::Replica, _) => return Route::Refused(errors::NO_REPLICA_OF_ALL.into()),
@@ -59,16 +64,23 @@ fn of_any(services: &Services, session: &mut Session, request: &Request<'_>, rou
         }
         Slots::Several => several(services, request, &route, spec),
     };
-    unless_unknown(services, session, found)
+    unless_unknown(services, session, request, found)
 }
 
-/// `route`, unless it leads to all nodes, and these are not known yet: the home would answer for them.
-fn unless_unknown(services: &Services, session: &mut Session, route: Route) -> Route {
+/// `route`, unless it leads to all nodes, and these are not known yet: the home would answer for them. They are waited
+/// for once, and not for each request of a pipeline.
+fn unless_unknown(services: &Services, session: &mut Session, request: &Request<'_>, route: Route) -> Route {
+    let is_info = matches!(route, Route::Local(Local::Info, _)) && !(request.len() == 2 && request.is(1, "hearthside"));
     let is_for_all = matches!(route, Route::Spread(..) | Route::Local(Local::Keys | Local::Scan, _));
-    if is_for_all && !session.lane(&services.upstream).knows_nodes() {
-        return Route::Refused(errors::NODES_UNKNOWN.into());
+    if !(is_info || is_for_all) || session.lane(&services.upstream).knows_nodes() {
+        return route;
     }
-    route
+    match session.awaited_nodes.filter(|at| at.elapsed() < KNOWN) {
+        None => Route::Held(Held::Nodes),
+        Some(_) if is_for_all => Route::Refused(errors::NODES_UNKNOWN.into()),
+        // The sidecar still has something to say of itself.
+        Some(_) => route,
+    }
 }
 
 /// The same for a request that names these keys of the upstream's, all of which one node must have.

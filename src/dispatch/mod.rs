@@ -66,7 +66,7 @@ use crate::inspect::{About, Subject};
 use crate::near::{Front, Near};
 use crate::resp::encode;
 use crate::resp::pieces::Pieces;
-use crate::route::{Pin, Route, Router, Unknown};
+use crate::route::{Held, Pin, Route, Router, Unknown};
 use crate::session::{Policy, Session};
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::{Outcome, RouteLabel};
@@ -151,8 +151,8 @@ pub enum Exclusive {
     Far(OwnedRequest),
     /// A request about which the client has said whether it keeps what it reads.
     Opted(OwnedRequest),
-    /// A request for a mapping that is changing over to another mode: it is looked at again when that is done.
-    Held(OwnedRequest),
+    /// A request that is looked at again when what it waits for has come.
+    Held(Held, OwnedRequest),
     /// A request whose keys may still be the upstream's: these are brought over, or settled otherwise, before it is
     /// answered by its route.
     Fallback(OwnedRequest, Box<Route>),
@@ -338,7 +338,7 @@ impl Services {
                 Flow::Upstream(self.lane(session).submit(run))
             }
             Route::Unproven => Flow::Exclusive(Exclusive::Prove(OwnedRequest::copy(request))),
-            Route::Held => Flow::Exclusive(Exclusive::Held(OwnedRequest::copy(request))),
+            Route::Held(held) => Flow::Exclusive(Exclusive::Held(held, OwnedRequest::copy(request))),
             Route::Fallback(route) => call.falls_back(*route),
             Route::Attack => {
                 if let Some(unlogged) = self.metrics.clients.logged.http.due() {

@@ -12,7 +12,7 @@ use crate::config::Mode;
 use crate::inspect::ModeFacts;
 use crate::keys::MappingId;
 use crate::resp::number::parse_i64;
-use crate::route::Route;
+use crate::route::{Held, Route};
 use crate::session::Session;
 use crate::store::Place;
 
@@ -103,7 +103,7 @@ impl Services {
     pub(super) fn unless_held(&self, session: &Session, request: &Request<'_>, route: Route) -> Route {
         let Some(spec) = session.spec.filter(|_| self.router.modes.is_changing()) else { return route };
         let is_refused = matches!(route, Route::Refused(_) | Route::Attack | Route::Unproven | Route::Hearthside);
-        if !is_refused && self.router.is_held(request, spec) { Route::Held } else { route }
+        if !is_refused && self.router.is_held(request, spec) { Route::Held(Held::Mode) } else { route }
     }
 
     /// True when mappings may be in other modes than by `other`.

@@ -95,7 +95,7 @@ impl Services {
 
 /// It does not end here, nor waits for what comes.
 const fn runs_now(route: &Route) -> bool {
-    !matches!(route, Route::Transaction(..) | Route::Refused(_) | Route::Attack | Route::Unproven | Route::Held)
+    !matches!(route, Route::Transaction(..) | Route::Refused(_) | Route::Attack | Route::Unproven | Route::Held(_))
 }
 
 /// `+1700000000.123456 [0 127.0.0.1:6000] "HGET" "a" "b"`.

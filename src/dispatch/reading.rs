@@ -36,7 +36,7 @@ const fn writes(route: &Route) -> bool {
         | Route::Cached(..)
         | Route::NotAnswered(_)
         | Route::Unproven
-        | Route::Held
+        | Route::Held(_)
         | Route::Attack
         | Route::Refused(_) => false,
     }

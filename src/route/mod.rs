@@ -31,6 +31,15 @@ use crate::telemetry::metrics::RouteLabel;
 use classes::{Class, class_of, learned_class};
 use modes::goes_on_here;
 
+/// What a request waits for before it is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Held {
+    /// A mapping of its keys changes over to another mode.
+    Mode,
+    /// It is for all nodes of the upstream's cluster, and these are not known yet.
+    Nodes,
+}
+
 /// Where a request goes.
 #[derive(Clone, Debug)]
 pub enum Route {
@@ -64,8 +73,8 @@ pub enum Route {
     Unproven,
     /// An HTTP request: the client is closed, as Redis does, before it closes a connection that others share.
     Attack,
-    /// Looked at again when a mapping of its keys has changed over to another mode.
-    Held,
+    /// Looked at again when what it waits for has come.
+    Held(Held),
     /// As this route says, once it is known which of its keys the store has not (`mode = "fallback"`).
     Fallback(Box<Self>),
     /// Answered with this error.
@@ -79,7 +88,7 @@ impl Route {
     pub fn label(&self) -> RouteLabel {
         match self {
             Self::Fallback(route) => route.label(),
-            Self::Local(..) | Self::Hearthside | Self::Transaction(..) | Self::Unproven | Self::Held => {
+            Self::Local(..) | Self::Hearthside | Self::Transaction(..) | Self::Unproven | Self::Held(_) => {
                 RouteLabel::Local
             }
             Self::PassThrough(_) | Self::Unanswered | Self::Spread(..) => RouteLabel::Passthrough,

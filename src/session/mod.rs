@@ -18,6 +18,7 @@ mod written;
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 
@@ -122,6 +123,8 @@ pub struct Session {
     pub recency: Recency,
     /// The number of what the upstream was when everything of this client had been answered.
     edition: u64,
+    /// It last waited until then for the nodes of the upstream's cluster to be known.
+    pub awaited_nodes: Option<Instant>,
     /// What becomes of replies.
     pub reply: ReplyMode,
     /// The user that it is without AUTH.
@@ -165,6 +168,7 @@ impl Session {
             writes: Writes::default(),
             recency: Recency::default(),
             edition: 0,
+            awaited_nodes: None,
             reply: ReplyMode::On,
             membership: None,
             events: None,

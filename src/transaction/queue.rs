@@ -30,7 +30,7 @@ pub(super) enum Place {
 pub(super) fn place(services: &Services, session: &mut Session, request: &Request<'_>, route: &Route) -> Place {
     match route {
         Route::PassThrough(_) if pushes(request) => Place::Refused(errors::transaction::DEBUG_PUSH.into()),
-        Route::Attack | Route::Unproven | Route::Held | Route::Fallback(_) => {
+        Route::Attack | Route::Unproven | Route::Held(_) | Route::Fallback(_) => {
             Place::Refused(errors::transaction::NOT_A_COMMAND.into())
         }
         Route::PassThrough(_) | Route::Near(_) | Route::Unanswered | Route::Transaction(..) => {

@@ -20,11 +20,12 @@ pub use endpoint::group::{Credentials, Group, Login};
 pub use endpoint::health::{probe, watch};
 pub use endpoint::logins::Close;
 pub use endpoint::near::NearTask;
+pub use endpoint::not_told::NotTold;
 pub use endpoint::private_server::{NoServer, PrivateServer};
 pub use endpoint::replicas::ReplicaTask;
 pub use endpoint::sentinel::SentinelTask;
 pub use endpoint::topology::Topology;
-pub use endpoint::walk::{Held, KeyServer, NotTold, Owners};
+pub use endpoint::walk::{Held, KeyServer, Owners};
 pub use endpoint::{Endpoint, LONGEST_PAUSE, Transaction};
 pub use hub::{Ceased, Confirmed, Hub, Membership, Owner, Subscriber};
 pub use pinned::pools::Member;
@@ -120,6 +121,24 @@ impl Upstream {
     #[inline]
     pub fn is_cluster(&self) -> bool {
         self.endpoint.cluster.is_there()
+    }
+
+    /// Waits until the nodes of the cluster are known, as long as any command waits for an upstream that is away.
+    pub async fn nodes_known(&self) {
+        let (cluster, circuit) = (&self.endpoint.cluster, &self.endpoint.circuit);
+        let known = async {
+            loop {
+                let changed = cluster.changed();
+                if cluster.map().is_some() || !cluster.is_there() || circuit.is_open() {
+                    return;
+                }
+                changed.await;
+            }
+        };
+        tokio::select! {
+            _ = tokio::time::timeout(self.patience(), known) => {}
+            () = self.endpoint.permits.closing() => {}
+        }
     }
 
     /// True where reads may go to replicas.

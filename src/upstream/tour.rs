@@ -2,11 +2,13 @@
 //! their way meanwhile (decision 0036).
 
 use std::rc::Rc;
+use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 
 use super::endpoint::cluster::history::Standing;
 use super::endpoint::cluster::note_views;
+use super::endpoint::cluster::redirect::PAUSE;
 use super::pipeline::batch::{Batch, Stop, To};
 use super::pipeline::cluster::ClusterLane;
 use super::pipeline::lane_ticket::Broken;
@@ -119,19 +121,32 @@ impl Surveyor {
     /// All keys of these slots, wherever they are now.
     ///
     /// A slot is read at one moment, or at two: where its keys leave, and then where they arrive. If the nodes say the
-    /// same of the slot before and after that, no key was elsewhere.
+    /// same of the slot before and after that, no key was elsewhere. If not, or if another node has taken the place of
+    /// one of these meanwhile, it is read again, for as long as a command waits.
     ///
     /// # Errors
     /// The reply of a node that does not tell.
     pub async fn keys(&self, slots: &[u16]) -> Result<Keys, Broken> {
         let (mut left, mut found): (Vec<u16>, Vec<Bytes>) = (slots.to_vec(), Vec::new());
+        let begun = Instant::now();
         while !left.is_empty() {
             let before: Vec<(u16, Standing)> = left.iter().map(|slot| (*slot, self.standing(*slot))).collect();
             let mut read: Vec<Vec<Bytes>> = vec![Vec::new(); before.len()];
+            let mut told = Ok(());
             for turn in 0..2 {
-                if let Err(reply) = self.read(&before, turn, &mut read).await? {
+                told = match told {
+                    Ok(()) => self.read(&before, turn, &mut read).await?,
+                    error => error,
+                };
+            }
+            if let Err(reply) = told {
+                if !self.may_have_successor(&reply, begun).await {
                     return Ok(Err(reply));
                 }
+                if let Err(reply) = self.look().await? {
+                    return Ok(Err(reply));
+                }
+                continue;
             }
             let after = match self.look_at(&left).await? {
                 Ok(after) => after,
@@ -143,6 +158,18 @@ impl Surveyor {
             }
         }
         Ok(Ok(found))
+    }
+
+    /// True behind a pause, where a node has told nothing because it is none any more, and that may be known soon.
+    async fn may_have_successor(&self, reply: &Bytes, begun: Instant) -> bool {
+        let Ok(lane) = self.cluster() else { return false };
+        let is_gone = decode::error(reply).is_some_and(|error| error == errors::upstream::RETIRED);
+        if !is_gone || begun.elapsed() >= lane.upstream().settings.queue_timeout {
+            return false;
+        }
+        lane.upstream().cluster.doubt();
+        tokio::time::sleep(PAUSE).await;
+        true
     }
 
     /// What the nodes have of each slot: first those that keys leave, then those where they arrive.

@@ -123,19 +123,23 @@ pub(super) fn page(services: &Services, session: &mut Session, request: &Request
             });
         };
         let reply = asked.whole().await?;
-        let Some((next, keys)) = read(&reply) else { return Ok(reply.into()) };
-        let next = match next {
-            0 => {
-                let at = tour.still_there(&desk.lane, there + 1);
-                match tour.stop(at) {
-                    Some(_) => Some(Place::Master(tour, at, 0)),
-                    None => match desk.behind_masters(&tour).await? {
-                        Ok(next) => next,
-                        Err(reply) => return Ok(reply.into()),
-                    },
-                }
+        let next = match read(&reply) {
+            Some((next @ 1.., keys)) => {
+                return Ok(desk.page(Some(Place::Master(tour, there, next)), cursor, &keys).into());
             }
-            next => Some(Place::Master(tour, there, next)),
+            Some((0, keys)) => (there + 1, keys),
+            // It was a master until a moment ago: what it had is read wherever it is now.
+            None if tour.still_there(&desk.lane, there) > there => (there + 1, Vec::new()),
+            None => return Ok(reply.into()),
+        };
+        let (behind, keys) = next;
+        let at = tour.still_there(&desk.lane, behind);
+        let next = match tour.stop(at) {
+            Some(_) => Some(Place::Master(tour, at, 0)),
+            None => match desk.behind_masters(&tour).await? {
+                Ok(next) => next,
+                Err(reply) => return Ok(reply.into()),
+            },
         };
         Ok(desk.page(next, cursor, &keys).into())
     }))

@@ -18,14 +18,19 @@ pub(super) fn answer(call: &mut Call<'_>) -> Flow {
     let asked = lane.submit(Batch::each(stops.iter().map(|stop| (stop.to, size.clone())), true));
     Flow::Later(Box::pin(async move {
         let (sizes, pushes) = asked.parts().await?;
-        let sizes = reply::each(&sizes.whole());
         let mut all = Pieces::from(pushes);
-        if let Some(error) = sizes.iter().find(|size| size.starts_with(b"-")) {
-            all.append(error.clone());
-            return Ok(all);
+        let mut left: Vec<(u64, _)> = Vec::with_capacity(stops.len());
+        for (size, stop) in reply::each(&sizes.whole()).into_iter().zip(stops) {
+            match decode::integer(&size) {
+                Some(size) => left.push((size as u64, stop)),
+                None if stop.counts => {
+                    all.append(size);
+                    return Ok(all);
+                }
+                // It has no slots, and so no keys.
+                None => {}
+            }
         }
-        let mut left: Vec<(u64, _)> =
-            sizes.iter().map(|size| decode::integer(size).unwrap_or_default() as u64).zip(stops).collect();
         loop {
             let at = drawn(&left);
             let (_, stop) = left.swap_remove(at);

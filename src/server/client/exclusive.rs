@@ -1,5 +1,7 @@
 //! Commands that run while nothing else of the client is under way: everything before them has been answered.
 
+use std::time::Instant;
+
 use bytes::{BufMut, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -10,7 +12,7 @@ use crate::command::{OwnedRequest, Spec};
 use crate::dispatch::{Exclusive, Move};
 use crate::errors;
 use crate::resp::{Proto, decode, encode};
-use crate::route::{Pin, Refusal};
+use crate::route::{Held, Pin, Refusal};
 use crate::session::Beside;
 use crate::telemetry::metrics::{CommandFamily, RouteLabel};
 use crate::telemetry::refusals::{Who, shown};
@@ -66,7 +68,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             Exclusive::Stream => self.stream().await?,
             Exclusive::Far(request) => self.reach(&request).await?,
             Exclusive::Opted(request) => self.opted(&request).await?,
-            Exclusive::Held(request) => self.hold(&request).await?,
+            Exclusive::Held(held, request) => self.hold(held, &request).await?,
             Exclusive::Fallback(request, route) => self.settle_keys(&request, *route).await?,
             Exclusive::Reset => unless(killed, self.reset()).await?,
             Exclusive::Transaction(request, route) => self.in_transaction(&request, route).await?,
@@ -131,8 +133,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         }
     }
 
-    /// What a request asks waits until its mapping has changed over to another mode. Then it is looked at again.
-    pub(super) async fn hold(&mut self, request: &OwnedRequest) -> Result<(), End> {
+    /// A request waits until its mapping has changed over to another mode, or the nodes that it is for are known. Then
+    /// it is looked at again.
+    pub(super) async fn hold(&mut self, held: Held, request: &OwnedRequest) -> Result<(), End> {
+        if held == Held::Nodes {
+            let services = self.services.clone();
+            self.connection.meanwhile(services.upstream.nodes_known()).await?;
+            self.session.awaited_nodes = Some(Instant::now());
+            self.put_back(request);
+            return Ok(());
+        }
         let changed = self.services.router.modes.changed();
         let changed = async {
             changed.await;

@@ -274,7 +274,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
 
     pub(super) fn answer_inline(&mut self, request: &OwnedRequest, route: Route) -> Next {
         let is_multi = request.view().is(0, "MULTI");
-        let goes_on = matches!(route, Route::Held) || request.view().is(0, "CLIENT");
+        let goes_on = matches!(route, Route::Held(_)) || request.view().is(0, "CLIENT");
         if !goes_on && !is_multi {
             self.forget_caching(true);
         }
@@ -294,7 +294,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     /// CLIENT REPLY: decides whether the next reply, to a request of so many words, is dropped. True when it is, and
     /// only that one.
     pub(super) fn begin_reply(&mut self, route: &Route, words: usize) -> bool {
-        if self.session.reply == ReplyMode::On && !self.connection.replies.muted || matches!(route, Route::Held) {
+        if self.session.reply == ReplyMode::On && !self.connection.replies.muted || matches!(route, Route::Held(_)) {
             return false;
         }
         self.send_batch();

@@ -149,7 +149,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     /// upstream knows it only of what it sees.
     pub(super) fn take_said(&mut self, length: usize, route: Route) -> Next {
         let request = self.batch.behind(&self.connection.incoming, self.scanner.spans(), length);
-        let (is_multi, goes_on) = (request.is(0, "MULTI"), matches!(route, Route::Held) || request.is(0, "CLIENT"));
+        let (is_multi, goes_on) = (request.is(0, "MULTI"), matches!(route, Route::Held(_)) || request.is(0, "CLIENT"));
         let is_unseen = !matches!(route, Route::PassThrough(_));
         let next = self.take_routed(length, route);
         if !(goes_on || is_multi && self.begins(&next)) {
@@ -165,7 +165,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             return self.take_routed(length, route);
         }
         let request = self.batch.behind(&self.connection.incoming, self.scanner.spans(), length);
-        if !matches!(route, Route::Held) && !request.is(0, "CLIENT") {
+        if !matches!(route, Route::Held(_)) && !request.is(0, "CLIENT") {
             self.forget_caching(!route.is_owned_whole());
         }
         self.take_said(length, route)

@@ -32,7 +32,7 @@ impl Stands {
         match route {
             Route::Local(Local::Quit | Local::Reset, spec) if spec.accepts(request.len()) => Self::Ends,
             Route::Attack => Self::Ends,
-            Route::Held => Self::Beside,
+            Route::Held(_) => Self::Beside,
             Route::Fallback(_) if takes_all => Self::Settles,
             Route::Fallback(_) => Self::Beside,
             Route::Transaction(..) => Self::Within,
@@ -254,8 +254,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         if let Route::Unknown(unknown) = route {
             route = self.explained(unknown, request).await?;
         }
-        if matches!(route, Route::Held) {
-            return self.hold(request).await;
+        if let Route::Held(held) = route {
+            return self.hold(held, request).await;
         }
         if self.session.is_shown && self.services.upstream.is_cluster() && !matches!(route, Route::Refused(_)) {
             self.services.show(&self.session, &request.view());

@@ -12,6 +12,7 @@ use super::asking::open;
 use super::cluster;
 use super::commands::learn;
 use super::greeting::{NAME, NO_MASTER, PING};
+use super::not_told::NotTold;
 use super::replicas;
 use super::sentinel;
 use super::target::{Host, Target};
@@ -22,26 +23,40 @@ use crate::telemetry::metrics::UpstreamMetrics;
 /// should know although the upstream answers.
 ///
 /// # Errors
-/// Why the upstream does not answer, without secrets.
-pub async fn probe(topology: &Topology, timeout: Duration) -> Result<Vec<String>, String> {
+/// Why the upstream does not answer, without secrets, or what its user may not ask without which there is none.
+pub async fn probe(topology: &Topology, timeout: Duration) -> Result<Vec<String>, NotTold> {
     let (target, mut doubts) = match topology {
         Topology::Single(target) => (target.clone(), Vec::new()),
-        Topology::Hosts(servers) => replicas::find(servers, timeout).await?,
-        Topology::Sentinels(sentinels) => sentinel::find(sentinels, timeout).await?,
+        Topology::Hosts(servers) => replicas::find(servers, timeout).await.map_err(NotTold::Silent)?,
+        Topology::Sentinels(sentinels) => sentinel::find(sentinels, timeout).await.map_err(NotTold::Silent)?,
         Topology::Cluster(members) => cluster::find(members, timeout).await?,
     };
-    let its = |error: String| match topology {
-        Topology::Single(_) => error,
-        Topology::Hosts(_) => format!("the primary {}: {error}", target.name()),
-        Topology::Sentinels(_) => format!("the master {}: {error}", target.name()),
-        Topology::Cluster(_) => format!("the node {}: {error}", target.name()),
+    let its = |error: String| {
+        NotTold::Silent(match topology {
+            Topology::Single(_) => error,
+            Topology::Hosts(_) => format!("the primary {}: {error}", target.name()),
+            Topology::Sentinels(_) => format!("the master {}: {error}", target.name()),
+            Topology::Cluster(_) => format!("the node {}: {error}", target.name()),
+        })
     };
     let mut connection = open(&target, timeout).await.map_err(its)?;
     let server = server(&mut connection).await.map_err(its)?;
     doubts.extend(server.doubt.filter(|_| matches!(topology, Topology::Single(_))).map(str::to_owned));
     is_right(&mut connection, &target).await.map_err(its)?;
     has_database(&mut connection, topology.db()).await.map_err(its)?;
+    if matches!(topology, Topology::Cluster(_)) {
+        doubts.extend(no_slots_read(&mut connection).await);
+    }
     Ok(doubts)
+}
+
+/// Slots that are on their way are read by a command of their own (decision 0036). What fails where the node does not
+/// permit it.
+async fn no_slots_read(connection: &mut MultiplexedConnection) -> Option<String> {
+    // No key of the first slot.
+    let asked = redis::cmd("CLUSTER").arg("GETKEYSINSLOT").arg(0).arg(0).query_async::<Value>(connection).await;
+    let NotTold::Forbidden(why) = asked.err()?.into() else { return None };
+    Some(format!("KEYS and SCAN of clients fail while slots of the cluster move, whose keys cannot be read: {why}"))
 }
 
 /// Whether the server has the database of `upstream.url`, which clients begin in.

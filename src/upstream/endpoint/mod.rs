@@ -14,6 +14,7 @@ pub(super) mod health;
 pub(super) mod location;
 pub(super) mod logins;
 pub(super) mod near;
+pub(super) mod not_told;
 mod pause;
 pub(super) mod permits;
 pub(super) mod private_server;
@@ -37,7 +38,7 @@ use error::ConnectError;
 use location::Location;
 use logins::Logins;
 pub use pause::LONGEST_PAUSE;
-use permits::Permits;
+use permits::{Openings, Permits};
 use replicas::Replicas;
 use running::Running;
 pub use running::Transaction;
@@ -58,6 +59,8 @@ pub struct Endpoint {
     /// `[upstream]`.
     pub settings: config::Upstream,
     pub(super) permits: Arc<Permits>,
+    /// Of this server alone.
+    pub(super) openings: Openings,
     /// As the server tells it.
     pub version: Version,
     /// What is known of its commands.
@@ -92,6 +95,7 @@ impl Endpoint {
             logins: Arc::default(),
             settings: settings.clone(),
             permits: Arc::new(Permits::new(settings, metrics.pinned.clone())),
+            openings: Openings::new(settings),
             version: Version::default(),
             commands: Arc::default(),
             node: None,
@@ -122,6 +126,7 @@ impl Endpoint {
             // A cluster has three masters at least: all together have the lanes that one server has.
             settings: config::Upstream { lanes: self.settings.lanes.div_ceil(3), ..self.settings.clone() },
             permits: self.permits.clone(),
+            openings: Openings::new(&self.settings),
             version: Version::default(),
             commands: self.commands.clone(),
             cluster: Cluster::default(),

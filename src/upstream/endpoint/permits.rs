@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 use tokio_util::sync::CancellationToken;
 
 use super::error::ConnectError;
@@ -23,6 +23,29 @@ pub(crate) struct Permits {
     patience: Duration,
     closing: CancellationToken,
     metrics: Arc<PinnedMetrics>,
+}
+
+/// Bounds how many connections to one server are being opened: a server that does not answer takes no more than a part
+/// of what there is for all of them.
+#[derive(Debug)]
+pub(crate) struct Openings(Semaphore);
+
+impl Openings {
+    /// A quarter of `upstream.pinned_max` at a time.
+    #[must_use]
+    pub(super) fn new(settings: &config::Upstream) -> Self {
+        Self(Semaphore::new((settings.pinned_max / 4).clamp(1, Semaphore::MAX_PERMITS)))
+    }
+
+    /// One may be opened, if so now.
+    pub(crate) fn try_enter(&self) -> Option<SemaphorePermit<'_>> {
+        self.0.try_acquire().ok()
+    }
+
+    /// Waits until one may be opened.
+    pub(crate) async fn enter(&self) -> Option<SemaphorePermit<'_>> {
+        self.0.acquire().await.ok()
+    }
 }
 
 /// Counts somebody for as long as it waits.

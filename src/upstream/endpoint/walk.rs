@@ -5,35 +5,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use redis::aio::MultiplexedConnection;
-use redis::{Pipeline, RedisError, Value};
+use redis::{Pipeline, Value};
 
 use super::asking::{fault, open};
 use super::cluster;
+use super::not_told::NotTold;
 use super::replicas;
 use super::sentinel;
 use super::target::Target;
 use super::topology::Topology;
-
-/// Why the upstream does not tell.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NotTold {
-    /// Its user may not ask that.
-    #[error("the user of upstream.url may not ask that: {0}")]
-    Forbidden(String),
-    /// It does not answer, or not that.
-    #[error("{0}")]
-    Silent(String),
-}
-
-impl From<RedisError> for NotTold {
-    fn from(error: RedisError) -> Self {
-        if error.code() == Some("NOPERM") {
-            Self::Forbidden(error.to_string())
-        } else {
-            Self::Silent(error.to_string())
-        }
-    }
-}
 
 /// What a key holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,7 +55,7 @@ impl Owners {
             Topology::Single(target) => (vec![target.clone()], String::new()),
             Topology::Hosts(servers) => one(replicas::find(servers, timeout).await)?,
             Topology::Sentinels(sentinels) => one(sentinel::find(sentinels, timeout).await)?,
-            Topology::Cluster(members) => cluster::owners(members, timeout).await.map_err(NotTold::Silent)?,
+            Topology::Cluster(members) => cluster::owners(members, timeout).await?,
         };
         let mut servers = Vec::with_capacity(targets.len());
         for target in targets {
@@ -163,8 +143,7 @@ fn held(replies: &[Value]) -> Result<Held, NotTold> {
         return match error.code() {
             "WRONGTYPE" => Ok(Held::OtherType),
             "MOVED" | "ASK" | "TRYAGAIN" => Ok(Held::Elsewhere),
-            "NOPERM" => Err(NotTold::Forbidden(error.to_string())),
-            _ => Err(NotTold::Silent(error.to_string())),
+            _ => Err(error.into()),
         };
     }
     let Some(Value::Array(told)) = replies.last() else {

@@ -363,6 +363,8 @@ impl Line {
 /// Opens a connection: everybody's, or one of those that clients may have.
 async fn open<'l>(hub: &Hub, link: &'l Link) -> Result<(Connected, Option<Lease<'l>>), ConnectError> {
     let Some(owner) = &hub.owner else { return Ok((connect(&link.server, &Group::default()).await?, None)) };
+    // A server that does not answer keeps nobody from others.
+    let _opening = link.server.openings.enter().await;
     let _permit = link.server.permits.enter().await?;
     let connected = connect(&link.server, &owner.group).await?;
     link.server.metrics.pinned.open.inc();

@@ -144,6 +144,7 @@ fn whoever_asks_for_nodes_hears_what_a_single_server_says() {
 #[test]
 fn what_concerns_all_nodes_is_not_answered_by_one_before_they_are_known() {
     let builder = Sidecar::builder().set("UPSTREAM__URL", "redis+cluster://127.0.0.1:1");
+    let builder = builder.set("UPSTREAM__QUEUE_TIMEOUT", "300ms");
     let sidecar = builder.expect(&[warnings::NODE_SILENT]).expect(warnings::UPSTREAM_AWAY).start_guarded();
     let mut wire = sidecar.wire();
     for request in ["DBSIZE", "CONFIG SET slowlog-max-len 77", "SCRIPT LOAD return", "KEYS *", "MGET a b"] {

@@ -4,6 +4,7 @@ mod becomes;
 mod blocking;
 mod cache;
 mod elsewhere;
+mod everybody;
 mod failover;
 mod fanout;
 mod fanout_nodes;

@@ -1,5 +1,7 @@
 //! Clients with a connection of their own, behind a cluster: they reach every node.
 
+use std::time::Duration;
+
 use super::before;
 use crate::support::clusters::Cluster;
 use crate::support::nodes::slot_of;
@@ -151,4 +153,30 @@ fn a_plain_client_sees_no_cluster_and_follows_none() {
         assert!(wire.ask(request).contains("connect to each node itself"), "{request}");
     }
     assert_eq!(wire.ask("PING"), "+PONG\r\n");
+}
+
+/// The connections that are lent are counted for all nodes together.
+#[test]
+fn a_node_that_takes_no_connections_leaves_some_for_the_others() {
+    let mut cluster = Cluster::with(SERVERS[0], 0, &["--cluster-require-full-coverage", "no"]);
+    let builder = before(&cluster).set("UPSTREAM__PINNED_MAX", "4").set("UPSTREAM__PINNED_TIMEOUT", "300ms");
+    let builder = builder.set("UPSTREAM__QUEUE_TIMEOUT", "60s").set("UPSTREAM__BREAKER_AFTER", "60s");
+    let sidecar = builder.set("UPSTREAM__CONNECT_TIMEOUT", "60s").start();
+    let masters = cluster.masters();
+    let (missing, other) = (cluster.key_of(masters[0]), cluster.key_of(masters[1]));
+    cluster.hang(masters[0]);
+    let mut waiting = [(); 6].map(|()| sidecar.wire());
+    for client in &mut waiting {
+        client.send(&line(&format!("BLPOP {missing} 0.1")));
+        assert!(client.is_silent(Duration::from_millis(50)), "{:?}", client.text());
+    }
+    let mut wire = sidecar.wire();
+    for _ in 0..5 {
+        assert_eq!(wire.ask(&format!("BLPOP {other} 0.01")), "*-1\r\n");
+        assert_eq!(sidecar.wire().ask(&format!("BLPOP {other} 0.01")), "*-1\r\n");
+    }
+    cluster.wake(masters[0]);
+    for client in &mut waiting {
+        assert_eq!(client.text(), "*-1\r\n");
+    }
 }

@@ -127,7 +127,8 @@ fn an_upstream_that_does_not_tell_is_named() {
     let told: Said = tables.builder(&upstream).execute(&["import", "h:{id:int}"]).into();
     told.expect(1, &["copied 0"]);
     assert!(
-        told.out.contains("the user of upstream.url may not ask that: ") && told.out.contains("scan"),
+        told.out
+            .contains("the user of upstream.url may not run SCAN: permit it with +scan (ACL SETUSER); run it again"),
         "{}",
         told.out
     );

@@ -4,6 +4,7 @@ mod adopt;
 mod copies;
 mod hidden;
 mod meanwhile;
+mod permitted;
 mod resumed;
 mod several;
 mod tables;

@@ -11,6 +11,7 @@ use super::nodes::{Seen, read};
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::endpoint::asking::open;
 use crate::upstream::endpoint::circuit::backoff;
+use crate::upstream::endpoint::not_told::NotTold;
 use crate::upstream::endpoint::target::{Host, Target};
 
 /// How often a node is asked while nobody doubts what it said.
@@ -18,17 +19,17 @@ const OFTEN: Duration = Duration::from_secs(1);
 /// A doubt is followed by a question after this time, however many doubt.
 const SOON: Duration = Duration::from_millis(20);
 
-async fn ask(questions: &mut MultiplexedConnection, target: &Target, host: &Host) -> Result<Vec<Seen>, String> {
-    let answer = redis::cmd("CLUSTER").arg("NODES").query_async::<String>(questions).await;
-    answer.map(|answer| read(&answer, host, target.access.is_by_name())).map_err(|error| error.to_string())
+async fn ask(questions: &mut MultiplexedConnection, target: &Target, host: &Host) -> Result<Vec<Seen>, NotTold> {
+    let answer: String = redis::cmd("CLUSTER").arg("NODES").query_async(questions).await?;
+    Ok(read(&answer, host, target.access.is_by_name()))
 }
 
 /// What the node there says, once.
 ///
 /// # Errors
 /// Why it says nothing.
-pub(super) async fn ask_once(target: Target, host: &Host, timeout: Duration) -> Result<Vec<Seen>, String> {
-    ask(&mut open(&target, timeout).await?, &target, host).await
+pub(super) async fn ask_once(target: Target, host: &Host, timeout: Duration) -> Result<Vec<Seen>, NotTold> {
+    ask(&mut open(&target, timeout).await.map_err(NotTold::Silent)?, &target, host).await
 }
 
 /// One node that is asked.
@@ -66,7 +67,8 @@ impl Listener {
         let mut questions = open(&self.target, timeout).await?;
         loop {
             let doubted = self.endpoint.cluster.doubted.notified();
-            let said = Ok(ask(&mut questions, &self.target, &self.host).await?);
+            let asked = ask(&mut questions, &self.target, &self.host).await;
+            let said = Ok(asked.map_err(|why| why.to_string())?);
             *attempt = 0;
             let report = Report { host: self.host.clone(), said };
             if self.reports.send(report).await.is_err() {

@@ -28,6 +28,7 @@ use tokio::sync::futures::Notified;
 
 use super::Endpoint;
 use super::location::Location;
+use super::not_told::NotTold;
 use super::target::{Address, Host, Target};
 use super::topology::{Members, Topology};
 use history::{History, Standing};
@@ -256,12 +257,15 @@ impl ClusterTask {
 ///
 /// # Errors
 /// Why there is none.
-pub(super) async fn find(members: &Members, timeout: Duration) -> Result<(Target, Vec<String>), String> {
-    let (mut views, mut doubts) = (Vec::new(), Vec::new());
+pub(super) async fn find(members: &Members, timeout: Duration) -> Result<(Target, Vec<String>), NotTold> {
+    let (mut views, mut doubts, mut forbidden) = (Vec::new(), Vec::new(), None);
     for host in &members.hosts {
         match listener::ask_once(members.target(host.clone()), host, timeout).await {
             Ok(view) => views.push((host, view)),
-            Err(why) => doubts.push(format!("the node {host}: {why}")),
+            Err(why) => {
+                doubts.push(format!("the node {host}: {why}"));
+                forbidden = forbidden.or(Some(why).filter(|why| matches!(why, NotTold::Forbidden(_))));
+            }
         }
     }
     let views: Vec<View<'_>> = views.iter().map(|(host, nodes)| View { host, nodes }).collect();
@@ -272,7 +276,10 @@ pub(super) async fn find(members: &Members, timeout: Duration) -> Result<(Target
         let host = stranger.host;
         doubts.push(format!("the node {host} belongs to another cluster than {first}, or to none: it is left out"));
     }
-    let Some(home) = picture.owners.iter().flatten().next() else { return Err(doubts.join("; ")) };
+    let Some(home) = picture.owners.iter().flatten().next() else {
+        // They have the same users: one word is enough.
+        return Err(forbidden.unwrap_or_else(|| NotTold::Silent(doubts.join("; "))));
+    };
     let unowned = picture.owners.iter().filter(|owner| owner.is_none()).count();
     if unowned > 0 {
         doubts.push(format!("{unowned} slots have no owner: commands for their keys are answered with CLUSTERDOWN"));
@@ -284,7 +291,7 @@ pub(super) async fn find(members: &Members, timeout: Duration) -> Result<(Target
 ///
 /// # Errors
 /// Why they are not known.
-pub(super) async fn owners(members: &Members, timeout: Duration) -> Result<(Vec<Target>, String), String> {
+pub(super) async fn owners(members: &Members, timeout: Duration) -> Result<(Vec<Target>, String), NotTold> {
     // A node that answers knows the others.
     let (home, _) = find(members, timeout).await?;
     let host = home.host().unwrap_or_default();
@@ -292,7 +299,8 @@ pub(super) async fn owners(members: &Members, timeout: Duration) -> Result<(Vec<
     let picture = nodes::picture(seen.iter());
     let unowned = picture.owners.iter().filter(|owner| owner.is_none()).count();
     if unowned > 0 {
-        return Err(format!("{unowned} slots have no owner: what keys they have cannot be known"));
+        let why = format!("{unowned} slots have no owner: what keys they have cannot be known");
+        return Err(NotTold::Silent(why));
     }
     let owning: BTreeSet<usize> = picture.owners.iter().flatten().copied().collect();
     let moving: Vec<_> = picture.nodes.iter().map(|node| (&node.id, &node.moving)).collect();

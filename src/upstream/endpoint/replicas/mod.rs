@@ -111,10 +111,7 @@ impl ReplicaTask {
             };
             if let (true, Some(topology)) = (is_needed, topology.as_deref()) {
                 let mut watch = Watch::new(&self.endpoint, topology, number);
-                tokio::select! {
-                    () = watch.run() => {}
-                    () = lookout.replaced(number) => {}
-                }
+                lookout.unless_replaced(number, watch.run()).await;
                 watch.end();
             } else {
                 lookout.replaced(number).await;

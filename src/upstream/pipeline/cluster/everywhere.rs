@@ -65,7 +65,7 @@ impl ClusterLane {
 
     /// The node with this number.
     pub(super) fn numbered(&self, map: &SlotMap, number: u32) -> Option<Arc<Endpoint>> {
-        let known = map.numbered(number).map(|node| node.endpoint.clone());
+        let known = map.numbered(number).map(|node| node.endpoint.clone()).filter(|node| !node.is_retired());
         known.or_else(|| {
             let newest = self.servers.upstream.cluster.map()?;
             newest.numbered(number).map(|node| node.endpoint.clone())

@@ -318,7 +318,7 @@ impl Merged {
         match redirect {
             Redirect::Primary => self.send(at, &owner, false),
             // No other node stands for this one.
-            Redirect::Unsent | Redirect::Retired if matches!(to, To::Node(_)) => return false,
+            Redirect::Unsent | Redirect::Retired | Redirect::Demoted if matches!(to, To::Node(_)) => return false,
             Redirect::Unsent | Redirect::Retired if !Arc::ptr_eq(&owner, &server) => self.send(at, &owner, false),
             Redirect::Unsent => return false,
             // It may have been said long ago, and not be true any more: whoever has the slot now is asked.
