@@ -32,10 +32,15 @@ const WANTED: [(&str, &str); 12] = [
 ];
 
 const DURATION: &str = "a duration, \"30s\", \"10m\" or \"250ms\"";
+/// The same of text that cannot be read as one.
+const NO_DURATION: &str = "is no duration of 0 or more; write \"30s\", \"10m\" or \"250ms\"";
 
 /// The message for an operator.
 pub(super) fn humane(message: &str) -> String {
     if let Some((found, wanted)) = split(message) {
+        if found.starts_with("string") && wanted == "a duration" {
+            return NO_DURATION.to_owned();
+        }
         let kind = KINDS.iter().find(|(name, _)| found.starts_with(name)).map_or("something else", |(_, kind)| kind);
         return format!("is {kind}; write {}", in_words(wanted));
     }
@@ -86,6 +91,14 @@ mod tests {
             (
                 "invalid type: string \"a, expected b\", expected a sequence",
                 "is text; write a list, [\"like\", \"this\"]",
+            ),
+            (
+                "invalid value: string \"-1s\", expected a duration",
+                "is no duration of 0 or more; write \"30s\", \"10m\" or \"250ms\"",
+            ),
+            (
+                "invalid type: integer `5`, expected a duration",
+                "is a number; write a duration, \"30s\", \"10m\" or \"250ms\"",
             ),
             ("invalid type: integer `5`, expected a string", "is a number; write text in quotes, \"like this\""),
             ("invalid type: string \"yes\", expected a boolean", "is text; write true or false"),

@@ -26,6 +26,7 @@ pub struct Status {
     pub journal: JournalFacts,
     pub memory: MemoryFacts,
     pub near: NearFacts,
+    pub key_events: KeyEventFacts,
     pub clients: ClientFacts,
     pub mappings: usize,
     pub mappings_not_up: usize,
@@ -120,6 +121,14 @@ pub struct NearFacts {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[allow(missing_docs, reason = "docs/OPERATIONS.md explains the names")]
+pub struct KeyEventFacts {
+    pub subscriptions: i64,
+    pub messages: u64,
+    pub ends: i64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[allow(missing_docs, reason = "docs/OPERATIONS.md explains the names")]
 pub struct ClientFacts {
     pub connected: usize,
     pub most: usize,
@@ -179,6 +188,7 @@ impl Subject {
                 client_buffer_bytes: self.metrics.clients.buffers.held(),
             },
             near: self.near_facts(),
+            key_events: self.key_event_facts(),
             clients: ClientFacts {
                 connected: census.connected,
                 most: *most_clients,
@@ -204,6 +214,15 @@ impl Subject {
         let (entries, bytes) = near.map_or((0, 0), Near::room);
         let is_told = near.is_some_and(|near| near.is_vouched(Tick::now()));
         NearFacts { blocks: near.map_or(0, Near::blocks), is_told, entries, bytes }
+    }
+
+    fn key_event_facts(&self) -> KeyEventFacts {
+        let metrics = &self.metrics.key_events;
+        KeyEventFacts {
+            subscriptions: metrics.subscriptions.get(),
+            messages: metrics.events.get(),
+            ends: metrics.expiries.get(),
+        }
     }
 
     fn cached_plans(&self) -> impl Iterator<Item = &CurrentPlan> {

@@ -27,38 +27,31 @@ pub(super) struct Event<'e> {
     pub(super) fields: &'e [Bytes],
 }
 
-/// A channel and what is published there.
-type Published = (Vec<u8>, Vec<u8>);
-
-/// On which channels an event is told, in Redis's order.
-pub(super) fn all(event: &Event<'_>, tells_fields: bool) -> Vec<Published> {
+/// Gives `tell` each channel on which an event is told and what is published there, in Redis's order: one after the
+/// other, because all of those for the fields of a long key may be much more than the write was.
+pub(super) fn each(event: &Event<'_>, tells_fields: bool, mut tell: impl FnMut(&[u8], &[u8])) {
     let Event { database, key, name, fields } = *event;
-    let mut all = vec![
-        (channel("keyspace", database, key), name.into()),
-        (channel("keyevent", database, name.as_bytes()), key.into()),
-    ];
+    tell(&channel("keyspace", database, key), name.as_bytes());
+    tell(&channel("keyevent", database, name.as_bytes()), key);
     if tells_fields && !fields.is_empty() {
-        all.extend(of_fields(event));
+        each_of_fields(event, tell);
     }
-    all
 }
 
-fn of_fields(event: &Event<'_>) -> Vec<Published> {
+fn each_of_fields(event: &Event<'_>, mut tell: impl FnMut(&[u8], &[u8])) {
     let Event { database, key, name, fields } = *event;
     let name = name.as_bytes();
     let counted = |text: &[u8]| [text.len().to_string().as_bytes(), b":", text].concat();
     let list = fields.iter().map(|field| counted(field)).collect::<Vec<_>>().join(&b","[..]);
-    let mut all = vec![
-        (channel("subkeyspace", database, key), [name, b"|", &list[..]].concat()),
-        (channel("subkeyevent", database, name), [&counted(key)[..], b"|", &list[..]].concat()),
-    ];
+    tell(&channel("subkeyspace", database, key), &[name, b"|", &list[..]].concat());
+    tell(&channel("subkeyevent", database, name), &[&counted(key)[..], b"|", &list[..]].concat());
     // Where the two stand is told by the line's end.
     if !key.contains(&b'\n') {
-        let item = |field: &Bytes| [key, b"\n", &field[..]].concat();
-        all.extend(fields.iter().map(|field| (channel("subkeyspaceitem", database, &item(field)), name.to_vec())));
+        for field in fields {
+            tell(&channel("subkeyspaceitem", database, &[key, b"\n", &field[..]].concat()), name);
+        }
     }
-    all.push((channel("subkeyspaceevent", database, &[name, b"|", key].concat()), list));
-    all
+    tell(&channel("subkeyspaceevent", database, &[name, b"|", key].concat()), &list);
 }
 
 fn channel(kind: &str, database: i64, of: &[u8]) -> Vec<u8> {

@@ -137,3 +137,22 @@ fn fields_are_told_as_redis_8_8_tells_them() {
         }
     }
 }
+
+/// KiB of memory that the process has taken at most, as the kernel has it. Each test has a process of its own.
+fn most() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").expect("a process");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a line");
+    line.split_whitespace().next().and_then(|text| text.parse().ok()).expect("a number")
+}
+
+#[test]
+fn of_many_fields_of_a_long_key_one_message_is_made_after_the_other() {
+    let events = events(true);
+    let (heard, one) = listening(&events);
+    one.subscribes(Kind::Channel, b"__keyevent@0__:hset", true);
+    let (key, fields) = (vec![b'k'; 100 << 10], vec![Bytes::from_static(b"f"); 2000]);
+    let before = most();
+    events.tell(&key, "hset", &fields);
+    assert_eq!(heard.take().len(), 1);
+    assert!(most() - before < 20 << 10, "200 MB if all messages are there at once: {} KiB", most() - before);
+}

@@ -103,7 +103,7 @@ mod tests {
     fn what_cannot_be_kept_is_told_with_its_block() {
         let text = "[[near]]\nkeys = \"*\"\n[[near]]\nkeys = \"player:7:*\"\n[[near]]\nkeys = \"a:*\"\nttl = \"0s\"\n\
             [[near]]\nkeys = \"a:b:*\"\nmax_bytes = 1\n[[near]]\nkeys = \"c:*\"\nmaxbytes = 1\n\
-            [[near]]\nkyes = \"d:*\"\n";
+            [[near]]\nkyes = \"d:*\"\n[[near]]\nkeys = \"e:*\"\nttl = \"-1s\"\n";
         let mut loaded = read("test.toml", text, std::iter::empty());
         let pattern = Pattern::parse("player:{id:int}:session").expect("a pattern");
         check(&loaded.config, &Keyspace::new(vec![pattern]), &mut loaded.faults);
@@ -116,6 +116,7 @@ mod tests {
             "near[3].max_bytes: must be at least \"64kb\"",
             "near[4].maxbytes: unknown key; did you mean 'max_bytes'?",
             "near[5].kyes: unknown key; did you mean 'keys'?",
+            "near[6].ttl: is no duration of 0 or more; write \"30s\", \"10m\" or \"250ms\"",
         ] {
             assert!(told.contains(expected), "missing {expected:?} in\n{told}");
         }

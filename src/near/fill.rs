@@ -27,6 +27,8 @@ pub struct Fill {
     fences: Vec<Fence>,
     everything: u64,
     ground: Ground,
+    /// How long the blocks of its keys keep it, in milliseconds.
+    ttl: u64,
     /// A moment before the request was sent.
     asked: Tick,
     reply: BytesMut,
@@ -46,9 +48,13 @@ impl Near {
     ) -> Option<Fill> {
         let everything = self.everything.quiet().filter(|_| self.is_vouched(now) && self.is_on(ground))?;
         let (mut fences, mut are_quiet) = (Vec::with_capacity(1), true);
-        request.each_key(spec, |at| match self.words.fence(request.arg(at)) {
-            Some(fence) => fences.push(fence),
-            None => are_quiet = false,
+        let mut ttl = self.kept[read.block].block.ttl;
+        request.each_key(spec, |at| {
+            ttl = self.block_of(request.arg(at)).map_or(ttl, |block| ttl.min(self.kept[block].block.ttl));
+            match self.words.fence(request.arg(at)) {
+                Some(fence) => fences.push(fence),
+                None => are_quiet = false,
+            }
         });
         are_quiet.then(|| Fill {
             near: self.clone(),
@@ -60,6 +66,7 @@ impl Near {
             fences,
             everything,
             ground,
+            ttl,
             asked: now,
             reply: BytesMut::new(),
             is_too_long: false,
@@ -96,7 +103,7 @@ impl Fill {
         if is_fenced && !(self.ground == ground && self.near.is_on(ground) && now()) {
             return refuse("changed");
         }
-        let until = self.asked.plus(kept.block.ttl.min(ends));
+        let until = self.asked.plus(self.ttl.min(ends));
         self.keep(until, is_fenced);
     }
 
@@ -120,6 +127,7 @@ impl Fill {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+    use std::time::Duration;
 
     use bytes::BytesMut;
 
@@ -143,7 +151,8 @@ mod tests {
     impl Cast {
         fn new() -> Self {
             let block = NearConfig { keys: "cfg:*".into(), ..NearConfig::default() };
-            let near = Near::new(&[block], &Metrics::default().near).expect("a block");
+            let short = NearConfig { keys: "short:*".into(), ttl: Duration::from_millis(10), ..NearConfig::default() };
+            let near = Near::new(&[block, short], &Metrics::default().near).expect("a block");
             near.vouch(Tick::from_ms(1000), GROUND);
             Self { front: Front::new(Some(&near)), near, now: Tick::from_ms(1000) }
         }
@@ -228,6 +237,19 @@ mod tests {
         cast.near.changed(b"cfg:b");
         assert!(!cast.is_kept("MGET cfg:a cfg:b"));
         assert!(cast.begin("MGET cfg:a other").is_none());
+    }
+
+    #[test]
+    fn keys_of_several_blocks_are_kept_as_long_as_each_of_the_blocks_says() {
+        let mut cast = Cast::new();
+        for line in ["MGET cfg:a short:a", "MGET short:a cfg:a"] {
+            cast.now = Tick::from_ms(1000);
+            cast.fill(line);
+            cast.now = Tick::from_ms(1009);
+            assert!(cast.is_kept(line));
+            cast.now = Tick::from_ms(1010);
+            assert!(!cast.is_kept(line), "{line}");
+        }
     }
 
     #[test]

@@ -72,7 +72,7 @@ impl Write {
     fn changed_fields(&self, written: &Written) -> Vec<Bytes> {
         let Edit::Fields(changes, condition) = &self.edit else { return Vec::new() };
         let was_there = |field: &Bytes| written.old.as_ref().is_some_and(|old| old.find(field).is_some());
-        let is_meant = |field: &&Bytes| !field.is_empty() && (*condition != Condition::RowExists || was_there(field));
+        let is_meant = |field: &&Bytes| self.is_of_hash && (*condition != Condition::RowExists || was_there(field));
         changes.iter().map(|(field, _)| field).filter(is_meant).cloned().collect()
     }
 }
@@ -115,6 +115,10 @@ mod tests {
             ("HSET k a 1 b 2", done(&None, &both, 0), "hset a,b"),
             ("HDEL k b c", done(&both, &one, 0), "hdel b"),
             ("HDEL k c", done(&one, &one, 0), ""),
+            ("HSET k  1 b 2", done(&None, &both, 0), "hset ,b"),
+            ("HDEL k  c", done(&hash(&[("", "1"), ("b", "2")]), &hash(&[("b", "2")]), 0), "hdel"),
+            ("HDEL k ", done(&hash(&[("", "1")]), &None, 0), "hdel; del"),
+            ("HDEL k ", done(&one, &one, 0), ""),
             ("HDEL k a", done(&one, &None, 0), "hdel a; del"),
             ("HSETNX k a 2", nothing.clone(), ""),
             ("HINCRBY k a 2", done(&one, &one, 0), "hincrby a"),
@@ -135,6 +139,9 @@ mod tests {
         ] {
             assert_eq!(told(&write(line).events(&written)), expected, "{line}");
         }
+        assert!(write("SET k v").events(&done(&None, &None, 0)).iter().all(|event| event.fields.is_empty()));
+        let empty = write("HINCRBY k  1").events(&done(&None, &hash(&[("", "1")]), 0));
+        assert_eq!(empty[0].fields, [""]);
         assert_eq!(told(&Write::delete().events(&done(&one, &None, 1))), "del");
     }
 

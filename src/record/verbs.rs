@@ -46,7 +46,7 @@ impl WriteVerb {
     /// # Errors
     /// What is wrong with them.
     pub fn read(&self, request: &Request<'_>, spec: &'static Spec) -> Result<Write, ReadError> {
-        Ok((self.parse)(request, spec)?.told_as(self.event))
+        Ok((self.parse)(request, spec)?.of(self.shape, self.event))
     }
 }
 

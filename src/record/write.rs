@@ -4,10 +4,10 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::Record;
 use super::edit::{Change, Condition, Decimal, Edit, Values};
 use super::events::DELETED;
 use super::read::{ReadError, integer};
+use super::{Record, Shape};
 use crate::command::{Request, Spec};
 use crate::errors::as_redis;
 use crate::resp::number::parse_i64;
@@ -32,6 +32,8 @@ pub struct Write {
     /// What it asks of the time to live.
     pub life: TtlChange,
     form: ReplyForm,
+    /// Its fields are a hash's; otherwise the only one is a string's value, and has an empty name.
+    pub(super) is_of_hash: bool,
     /// The event that is told of it.
     pub(super) event: &'static str,
 }
@@ -89,12 +91,12 @@ pub(super) enum ReplyForm {
 
 impl Write {
     fn new(edit: Edit, form: ReplyForm) -> Self {
-        Self { edit, life: TtlChange::Keep, form, event: DELETED }
+        Self { edit, life: TtlChange::Keep, form, is_of_hash: false, event: DELETED }
     }
 
-    /// The same, of which this event is told.
-    pub(super) fn told_as(self, event: &'static str) -> Self {
-        Self { event, ..self }
+    /// The same of a value of this type, of which this event is told.
+    pub(super) fn of(self, shape: Shape, event: &'static str) -> Self {
+        Self { is_of_hash: shape == Shape::Hash, event, ..self }
     }
 
     /// A string that becomes `value`.
@@ -122,7 +124,7 @@ impl Write {
     pub fn overwrites(&self) -> bool {
         let is_value = |(field, change): &(Bytes, Change)| field.is_empty() && matches!(change, Change::Put(_));
         let is_string = matches!(&self.edit, Edit::Fields(fields, _) if fields.iter().all(is_value));
-        is_string && self.form != ReplyForm::Old && self.form != ReplyForm::Applied
+        is_string && !self.is_of_hash && self.form != ReplyForm::Old && self.form != ReplyForm::Applied
     }
 
     /// True if nothing of the value before matters to it, whatever its type: neither to what there is afterwards, nor
@@ -145,15 +147,14 @@ impl Write {
     pub fn fill(&self, old: Option<&Record>) -> Result<Written, &'static str> {
         let mut applied = true;
         let (new, count) = match &self.edit {
-            Edit::Fields(fields, _) => {
+            Edit::Fields(..) => {
                 let values = self.edit.changed(old)?;
                 applied = values.is_some();
                 let set: Values = values.unwrap_or_default().into_iter().filter(|(_, value)| value.is_some()).collect();
                 let pairs: Vec<(&[u8], &[u8])> =
                     set.iter().map(|(field, value)| (&**field, value.as_deref().unwrap_or_default())).collect();
-                let is_string = fields.iter().all(|(field, _)| field.is_empty());
                 let new = match pairs.first() {
-                    Some((_, value)) if is_string => Record::string(value),
+                    Some((_, value)) if !self.is_of_hash => Record::string(value),
                     _ => Record::hash(&pairs),
                 };
                 (new.ok(), 0)

@@ -79,6 +79,7 @@ impl Memory {
     /// Forgets a key that the change feed reports, unless it reports a write of ours.
     pub(crate) fn changed(&self, key: &[u8], from: Option<&str>) {
         if !self.is_own(key, from) {
+            self.tell_early(key);
             self.flights.written.changed(key);
             self.invalidate(key, Cause::Change(None));
         }

@@ -32,6 +32,7 @@ impl Memory {
         if self.is_own(key, from) {
             return;
         }
+        self.tell_early(key);
         let left = self.source.cached(id).filter(|_| self.entries.has(key)).and_then(|cached| {
             // Before the plan, as for a load (`replanning.rs`).
             let epoch = cached.epoch();

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -13,6 +14,7 @@ use crate::cache::source::Cached;
 use crate::keys::MappingId;
 use crate::record::KeyEvent;
 use crate::telemetry::clock::Tick;
+use crate::telemetry::planted::is_planted;
 
 /// What is told of a write when it has ended, of which keys; `None`: that its key has changed.
 pub(crate) type News = Option<Vec<(Bytes, KeyEvent)>>;
@@ -32,6 +34,14 @@ impl Memory {
     /// Keys may have changed, it is not known which.
     pub(crate) fn misses_events(&self) {
         self.events.missed();
+    }
+
+    /// A planted bug: those who listen hear of a change by SQL while memory still has what was there before it.
+    pub(super) fn tell_early(&self, key: &[u8]) {
+        if is_planted("event-told-early") && self.is_heard() {
+            self.events.changed(key);
+            std::thread::sleep(Duration::from_millis(50));
+        }
     }
 
     /// What is told of a write of a key that has done this, if somebody listens: who begins to listen before it has

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::listener::{Listener, both};
-use super::place::Place;
+use super::place::{CONFIG, Place};
 
 #[test]
 fn the_fields_of_a_hash_that_were_written_are_told_where_that_is_asked_for() {
@@ -30,6 +30,29 @@ fn the_fields_of_a_hash_that_were_written_are_told_where_that_is_asked_for() {
     writer.ask("DEL s:1");
     hears("__keyevent@0__:del", "s:1");
     assert!(listener.wire.is_silent(Duration::from_millis(200)));
+}
+
+#[test]
+fn a_field_with_an_empty_name_is_told_as_others_are() {
+    let place = Place::new();
+    place.postgres.sql("CREATE TABLE loose (id TEXT PRIMARY KEY, more JSONB)");
+    let block = "[[caches]]\nkey = \"o:{id}\"\ntype = \"hash\"\ntable = \"loose\"\noverflow = \"more\"\n\
+        write = \"through\"\n";
+    let builder = place.builder().config(&[CONFIG, block].concat()).migrated();
+    let sidecar = builder.set("NOTIFY__FIELDS", "true").start();
+    let mut writer = sidecar.wire();
+    let mut listener = Listener::of(sidecar.wire(), "HELLO 3", "SUBSCRIBE __subkeyspace@0__:o:1 __keyspace@0__:o:1");
+    let mut hears = |event: &str, fields: &str| {
+        assert_eq!(listener.next(), ("__keyspace@0__:o:1".to_owned(), event.to_owned()));
+        assert_eq!(listener.next(), ("__subkeyspace@0__:o:1".to_owned(), format!("{event}|{fields}")));
+    };
+    assert_eq!(writer.ask("HSET o:1  1 f 2"), ":2\r\n");
+    hears("hset", "0:,1:f");
+    assert_eq!(writer.ask("HINCRBY o:1  1"), ":2\r\n");
+    hears("hincrby", "0:");
+    assert_eq!(writer.ask("HDEL o:1 "), ":1\r\n");
+    hears("hdel", "0:");
+    assert_eq!(writer.ask("HGETALL o:1"), "*2\r\n$1\r\nf\r\n$1\r\n2\r\n");
 }
 
 #[test]

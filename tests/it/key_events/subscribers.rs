@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::listener::{Listener, both, told};
 use super::place::{CONFIG, Place};
 use crate::operations::reload::reload;
-use crate::support::admin::metric;
+use crate::support::admin::{metric, request};
 use crate::support::clusters::Cluster;
 use crate::support::until;
 use crate::support::warnings;
@@ -77,6 +77,25 @@ fn a_client_that_writes_itself_is_told_behind_its_reply() {
         assert_eq!(told(&wire.text()), both("s:1", "set")[0]);
         assert_eq!(wire.ask("GET s:1"), format!("$1\r\n{round}\r\n"));
     }
+}
+
+#[test]
+fn operators_see_who_listens_and_what_was_told() {
+    let place = Place::new();
+    let sidecar = place.start();
+    let events = || {
+        let status: serde_json::Value = serde_json::from_str(&request(&sidecar, "GET", "/api/status").1).expect("JSON");
+        status["key_events"].clone()
+    };
+    let seen = |subscriptions: u64, messages: u64, ends: u64| {
+        let facts = events();
+        facts["subscriptions"] == subscriptions && facts["messages"] == messages && facts["ends"] == ends
+    };
+    assert!(seen(0, 0, 0), "{}", events());
+    let mut listener = Listener::of(sidecar.wire(), "HELLO 2", "SUBSCRIBE __keyspace@0__:s:1 __keyevent@0__:expire");
+    sidecar.wire().ask("SET s:1 v EX 1000");
+    (0..3).for_each(|_| _ = listener.next());
+    until("it is shown", || seen(2, 3, 1));
 }
 
 #[test]

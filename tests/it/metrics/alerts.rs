@@ -1,6 +1,6 @@
 //! The alert rules of `deploy/prometheus`: right by themselves, and about metrics that there are.
 
-use super::{MAPPINGS, names, over};
+use super::{MAPPINGS, NEAR, names, over};
 use crate::structure::texts::read;
 use crate::support::postgres::Postgres;
 use crate::support::prometheus::{Prometheus, RULES, promtool};
@@ -53,7 +53,7 @@ fn each_alert_leads_to_its_section() {
 #[test]
 fn a_prometheus_finds_every_metric_that_an_alert_names() {
     let (redis, postgres) = (Redis::start(), Postgres::start());
-    let sidecar = over(&redis, &postgres, MAPPINGS).start();
+    let sidecar = over(&redis, &postgres, &[MAPPINGS, NEAR].concat()).start();
     let prometheus = Prometheus::over(&sidecar);
     prometheus.until_calm();
     let expressions = fields("expr:");

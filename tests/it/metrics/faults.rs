@@ -1,6 +1,6 @@
 //! Alerts that fire because something has really gone wrong, and end when it is mended.
 
-use super::{MAPPINGS, over};
+use super::{MAPPINGS, NEAR, over};
 use crate::support::clusters::Cluster;
 use crate::support::postgres::Postgres;
 use crate::support::prometheus::Prometheus;
@@ -34,6 +34,18 @@ fn they_fire_while_the_upstream_is_down() {
     redis.kill();
     prometheus.until_fires(&["HearthsideUpstreamDown", "HearthsideEndpointDown"]);
     redis.launch();
+    prometheus.until_calm();
+}
+
+#[test]
+fn one_fires_while_the_upstream_does_not_tell_what_changes_of_kept_keys() {
+    let (redis, postgres) = (Redis::start(), Postgres::start());
+    let mut direct = redis.wire();
+    direct.ask("ACL SETUSER default -client|tracking");
+    let sidecar = over(&redis, &postgres, &[MAPPINGS, NEAR].concat()).expect(&[warnings::NEAR_SILENT]).start();
+    let prometheus = Prometheus::over(&sidecar);
+    prometheus.until_fires(&["HearthsideNearCacheUnused"]);
+    direct.ask("ACL SETUSER default +client|tracking");
     prometheus.until_calm();
 }
 

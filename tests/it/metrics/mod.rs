@@ -24,6 +24,9 @@ const TABLES: &str = "CREATE TABLE p (id INT PRIMARY KEY, hp INT, seen INT CHECK
                       i, 0 FROM generate_series(1, 100) AS i; CREATE TABLE n (id INT PRIMARY KEY, v TEXT); INSERT INTO \
                       n VALUES (1, 'a');";
 
+/// Pass-through keys that are kept.
+const NEAR: &str = "[[near]]\nkeys = \"cfg:*\"\n";
+
 /// A sidecar with these mappings over both servers.
 fn over(redis: &Redis, postgres: &Postgres, mappings: &str) -> Builder {
     postgres.sql(TABLES);

@@ -78,6 +78,25 @@ fn what_a_client_changes_every_client_reads_at_once() {
 }
 
 #[test]
+fn a_request_with_too_few_arguments_changes_nothing() {
+    let redis = Redis::start();
+    let sidecar = started(&redis);
+    let [mut wire, mut other] = two(&sidecar);
+    keep(&sidecar, &mut wire, "GET cfg:a");
+    for request in ["EVAL", "EVAL s", "EVALSHA", "FCALL f", "SWAPDB 0", "RENAME cfg:a", "SET cfg:a"] {
+        let before = hits(&sidecar);
+        assert!(other.ask(request).starts_with("-ERR wrong number of arguments"), "{request}");
+        assert_eq!(wire.ask("GET cfg:a"), "$-1\r\n");
+        until("it is counted", || hits(&sidecar) == before + 1);
+    }
+    // What the server alone judges may have changed anything.
+    let before = hits(&sidecar);
+    assert!(other.ask("EVAL s 1").starts_with('-'));
+    assert_eq!(wire.ask("GET cfg:a"), "$-1\r\n");
+    assert_eq!(hits(&sidecar), before);
+}
+
+#[test]
 fn what_somebody_else_changes_is_read_soon() {
     let redis = Redis::start();
     let sidecar = started(&redis);

@@ -43,11 +43,11 @@ fn the_state_of_the_whole_is_told_over_both_ports() {
     let mut wire = sidecar.wire();
     let names = ["version", "uptime_seconds", "config", "file", "store", "state", "upstream", "servers", "endpoint"];
     let reply = wire.ask("HEARTHSIDE STATUS");
-    assert!(reply.starts_with("*32\r\n"), "{reply}");
+    assert!(reply.starts_with("*34\r\n"), "{reply}");
     has_names(&reply, &names);
     wire.ask("HELLO 3");
     let reply = wire.ask("HEARTHSIDE STATUS");
-    assert!(reply.starts_with("%16\r\n"), "{reply}");
+    assert!(reply.starts_with("%17\r\n"), "{reply}");
     has_names(&reply, &names);
     let ready = |status: &Value| ["store", "upstream", "change_feed"].iter().all(|part| status[part]["state"] == "up");
     until("all lights are on", || ready(&facts(&sidecar, "/api/status")));
