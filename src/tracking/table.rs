@@ -264,10 +264,10 @@ impl Table {
     /// The ends of all keys that end by themselves.
     #[cfg(test)]
     pub(super) fn ends(&self) -> Vec<(Box<[u8]>, Tick)> {
-        let all = self.shards.iter().flat_map(|shard| {
-            let ends = |slot: &Box<Slot>| (slot.key.clone(), slot.end);
-            locked(shard).keys.iter().map(ends).collect::<Vec<_>>()
-        });
+        let all = self
+            .shards
+            .iter()
+            .flat_map(|shard| locked(shard).keys.iter().map(|slot| (slot.key.clone(), slot.end)).collect::<Vec<_>>());
         all.filter(|(_, end)| *end != Tick::NEVER).collect()
     }
 }
