@@ -121,7 +121,7 @@ fn a_load_that_finds_something_else_tells() {
 
 #[test]
 fn what_has_no_room_is_told() {
-    for tracking in [bounded(10, 1 << 20), bounded(1000, 1100)] {
+    for tracking in [bounded(10, 1 << 20), bounded(1000, 840)] {
         let (one, ones, _) = enter(&tracking, Manner::default());
         for number in 0..1000 {
             one.reads(format!("k{number}").as_bytes(), Tick::NEVER, || 1);

@@ -55,9 +55,6 @@ pub(super) enum Forwarded {
 /// Most entries that may wait before no further request is read.
 const MOST_ENTRIES: usize = 1024;
 
-/// Room for so many entries stays.
-const KEPT_ENTRIES: usize = 32;
-
 /// What the client is told of owned keys does not join more bytes than these behind a slow reply: it stays where too
 /// much of it becomes one message about all keys.
 const MOST_READY: usize = 64 * 1024;
@@ -252,13 +249,6 @@ impl Replies {
 
     pub(super) fn is_crowded(&self) -> bool {
         self.owed.len() >= MOST_ENTRIES
-    }
-
-    /// Room for many entries is not kept while there are none: a client may have needed it once, for a long pipeline.
-    pub(super) fn rest(&mut self) {
-        if self.owed.is_empty() && self.owed.capacity() > KEPT_ENTRIES {
-            self.owed = VecDeque::new();
-        }
     }
 
     /// Moves what is ready to `out`, in order, until `out` holds `enough` bytes.

@@ -1,6 +1,7 @@
 //! Moves bytes between a client's socket, its buffer and the replies it is owed, without ever waiting.
 
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -20,6 +21,8 @@ thread_local! {
 }
 /// An empty buffer that is not larger stays.
 const KEPT: usize = 4096;
+/// Room for so many replies that are owed stays: a long pipeline may have needed more once.
+const KEPT_ENTRIES: usize = 32;
 /// With so much to write, writing does not wait for the rest of the batch.
 const WRITE_AT: usize = 64 * 1024;
 
@@ -33,7 +36,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// Notes what is held here. What was needed once is not kept.
     fn note_held(&mut self) {
-        self.replies.rest();
+        let owed = &mut self.replies.owed;
+        if owed.is_empty() && owed.capacity() > KEPT_ENTRIES {
+            *owed = VecDeque::new();
+        }
         if self.incoming.is_empty() && self.incoming.capacity() > KEPT {
             self.incoming = BytesMut::new();
         }

@@ -146,13 +146,6 @@ impl History {
         }
     }
 
-    /// The same for whoever is told of all writes, a sidecar's own too, in that time.
-    pub fn floor_of_anybody(&self, bound: Duration) -> Floor {
-        let written = self.written.lock().expect("a lock");
-        let old = written.acked.iter().rev().find(|acked| acked.at.elapsed() > bound);
-        Floor { own: 0, anybody: old.map_or(0, |acked| acked.version), lost: written.lost }
-    }
-
     /// Checks what was read; `None`: nothing was there. C7 is C1 and C2 of what is not there.
     pub fn check(&self, floor: Floor, seen: Option<u64>) -> Option<Violation> {
         let written = self.written.lock().expect("a lock");

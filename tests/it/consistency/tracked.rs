@@ -1,5 +1,6 @@
 //! Clients with caches of their own, which CLIENT TRACKING keeps true (C8): what such a cache still has, when everything
-//! that was pushed has been heard, is no older than what the sidecar itself may serve.
+//! that was pushed has been heard, is no older than what the sidecar itself may serve: a write that the same sidecar has
+//! acknowledged is pushed by then.
 
 use std::collections::HashMap;
 use std::sync::atomic::Ordering::SeqCst;
@@ -19,6 +20,7 @@ const WAYS: [&str; 3] = ["", " NOLOOP", " BCAST PREFIX thing: PREFIX fleeting:"]
 
 /// One client, what it has read, and what it was told to forget.
 struct Tracker {
+    sidecar: usize,
     port: u16,
     wire: Option<Wire>,
     cache: HashMap<String, Option<u64>>,
@@ -80,8 +82,8 @@ fn of<'a>(attack: &'a Attack, key: &str) -> &'a History {
 pub fn read(attack: &Attack, mut dice: Dice) {
     let things = (0..KEYS).map(|key| format!("thing:{key}"));
     let keys: Vec<String> = things.chain((0..FLEETING).map(|key| format!("fleeting:{key}"))).collect();
-    let port = attack.world.ports[dice.roll(SIDECARS as u64) as usize];
-    let mut tracker = Tracker { port, wire: None, cache: HashMap::new() };
+    let sidecar = dice.roll(SIDECARS as u64) as usize;
+    let mut tracker = Tracker { sidecar, port: attack.world.ports[sidecar], wire: None, cache: HashMap::new() };
     // In a short run other tests have the machine, too.
     let pause = if setting("HEARTHSIDE_CONSISTENCY_SECONDS", 60) < 120 { 40 } else { 3 };
     while !attack.is_over() {
@@ -97,7 +99,7 @@ fn read_one(attack: &Attack, tracker: &mut Tracker, key: &str, dice: &mut Dice) 
     if tracker.cache.contains_key(key) {
         return;
     }
-    let floor = of(attack, key).floor_of_anybody(BOUND);
+    let floor = of(attack, key).floor(tracker.sidecar, BOUND);
     let reply = tracker.ask(&format!("HGET {key} v"), dice);
     if let Some(seen) = reply.and_then(|reply| version(&reply)) {
         tracker.cache.insert(key.to_owned(), seen);
@@ -108,7 +110,7 @@ fn read_one(attack: &Attack, tracker: &mut Tracker, key: &str, dice: &mut Dice) 
 /// Reads all that is cached, after everything that the sidecar has told before now.
 fn read_in_process(attack: &Attack, tracker: &mut Tracker, dice: &mut Dice) {
     let floors: Vec<(String, Floor)> =
-        tracker.cache.keys().map(|key| (key.clone(), of(attack, key).floor_of_anybody(BOUND))).collect();
+        tracker.cache.keys().map(|key| (key.clone(), of(attack, key).floor(tracker.sidecar, BOUND))).collect();
     if tracker.ask("PING", dice).is_none() {
         return;
     }
