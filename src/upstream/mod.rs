@@ -123,6 +123,12 @@ impl Upstream {
         self.endpoint.cluster.is_there()
     }
 
+    /// True where others than an operator say which server takes commands.
+    #[must_use]
+    pub fn may_move(&self) -> bool {
+        !self.endpoint.location.is_single()
+    }
+
     /// Waits until the nodes of the cluster are known, as long as any command waits for an upstream that is away.
     pub async fn nodes_known(&self) {
         let (cluster, circuit) = (&self.endpoint.cluster, &self.endpoint.circuit);

@@ -12,7 +12,7 @@ use super::pinned::Pinned;
 use super::pipeline::account::Account;
 use super::pipeline::batch::{Batch, To};
 use super::{ConnectError, Group, Upstream};
-use crate::errors::upstream::UNSETTLED;
+use crate::errors::upstream::{LOST_WAITING, UNSETTLED};
 use crate::resp::encode;
 
 /// A request that goes on after so long has been waiting in between, and is not sent to and fro.
@@ -77,6 +77,9 @@ impl Upstream {
     /// Where the node at the other end of `pinned` sends the request to which it has given this reply, if it does.
     #[must_use]
     pub fn onward(&self, pinned: &Pinned, reply: &[u8]) -> Option<Onward> {
+        if pinned.is_ended_by_move(reply) {
+            return Some(Onward { redirect: Redirect::Primary, instead: LOST_WAITING.to_owned() });
+        }
         if !self.is_cluster() {
             return None;
         }

@@ -77,11 +77,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         let Some(mut pinned) = self.borrow(Duration::ZERO).await? else { return Ok(()) };
         let (mut asked, mut begun) = (request.clone(), Instant::now());
         loop {
-            if self.services.upstream.is_cluster() && !asked.view().beginning_now().is_empty() {
+            if self.services.upstream.may_move() && !asked.view().beginning_now().is_empty() {
                 let fixed = self.unless_left(Duration::ZERO, from_here(&pinned, &asked)).await?;
                 asked = fixed.unwrap_or(asked);
             }
-            let reply = wait(&pinned, pin, asked.bytes());
+            let reply = pinned.unless_moved(wait(&pinned, pin, asked.bytes()));
             let waited = self.waited(On::of(&pinned), request, Duration::ZERO, reply).await?;
             let Some(onward) = self.onward(&pinned, &asked, &waited) else {
                 self.end_blocking(pinned, request, waited);
@@ -112,8 +112,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         }
     }
 
-    /// Where a request goes that a node of a cluster has not carried out; one whose connection was lost, only if it
-    /// reads.
+    /// Where a request goes that a node of a cluster, or a server that is not the upstream any more, has not carried out;
+    /// one whose connection to a node was lost, only if it reads.
     fn onward(&self, pinned: &Pinned, request: &OwnedRequest, waited: &Waited) -> Option<Onward> {
         match waited {
             Waited::Ended(Ok(reply)) => self.services.upstream.onward(pinned, reply),

@@ -30,6 +30,8 @@ struct State {
     target_of: u64,
     /// Counts the locations there were.
     generation: u64,
+    /// The server at the last location before this one, with its number.
+    before: Option<(u64, Arc<Target>)>,
     /// Connections to these locations end at once.
     deposed: Range<u64>,
     /// By an operator.
@@ -62,11 +64,16 @@ impl State {
     /// This server takes commands from now on. One of the same topology that did before is deposed.
     fn go_to(&mut self, target: Target) {
         let is_deposed = self.is_named();
-        self.target = Ok(Arc::new(target));
+        self.leave(Ok(Arc::new(target)));
         self.target_of = self.topologies;
-        self.generation += 1;
         self.held_until = None;
         self.deposed = if is_deposed { self.deposed.start..self.generation } else { self.generation..self.generation };
+    }
+
+    /// Another server takes commands, or none.
+    fn leave(&mut self, target: Result<Arc<Target>, ConnectError>) {
+        self.before = std::mem::replace(&mut self.target, target).ok().map(|before| (self.generation, before));
+        self.generation += 1;
     }
 
     /// It is known who takes commands, by what `upstream.url` is now.
@@ -96,6 +103,7 @@ impl Location {
             target: Err(ConnectError::Absent(String::new())),
             target_of: 0,
             generation: 0,
+            before: None,
             deposed: 0..0,
             paused: None,
             held_until: None,
@@ -126,6 +134,12 @@ impl Location {
     pub(super) fn target_at(&self, generation: u64) -> Option<Arc<Target>> {
         let state = self.0.borrow();
         state.target.as_ref().ok().filter(|_| state.generation == generation).cloned()
+    }
+
+    /// The server at the location of this number, if it was the last one before that of now.
+    pub(super) fn target_before(&self, generation: u64) -> Option<Arc<Target>> {
+        let state = self.0.borrow();
+        state.before.as_ref().filter(|(number, _)| *number == generation).map(|(_, target)| target.clone())
     }
 
     /// What `upstream.url` leads to, with its number.
@@ -193,7 +207,7 @@ impl Location {
     }
 
     /// `upstream.url` leads to one server, whichever that is.
-    pub(super) fn is_single(&self) -> bool {
+    pub(crate) fn is_single(&self) -> bool {
         matches!(self.0.borrow().topology.as_deref(), Some(Topology::Single(_)))
     }
 
@@ -205,8 +219,7 @@ impl Location {
             let is_its = state.generation == generation && state.is_named() && is_single;
             let Some(target) = state.target.as_ref().ok().filter(|_| is_its) else { return false };
             let target = Target { address: Address::Net(host.clone()), ..Target::clone(target) };
-            state.target = Ok(Arc::new(target));
-            state.generation += 1;
+            state.leave(Ok(Arc::new(target)));
             state.deposed = state.generation..state.generation;
             true
         })
@@ -239,8 +252,7 @@ impl Location {
     /// The server takes no commands any more; what is under way there ends at once if nobody will answer it.
     pub(super) fn retire(&self, at_once: bool) {
         self.0.send_modify(|state| {
-            state.target = Err(ConnectError::Retired);
-            state.generation += 1;
+            state.leave(Err(ConnectError::Retired));
             if at_once {
                 state.deposed = state.deposed.start..state.generation;
             }

@@ -11,6 +11,7 @@ pub(super) mod pools;
 pub(super) mod shelf;
 
 use std::cell::RefCell;
+use std::pin::pin;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::task::Poll;
@@ -83,6 +84,8 @@ pub struct Pinned {
     pub inbox: Inbox,
     /// The upstream's id of the connection (CLIENT ID), if it tells.
     pub id: Option<i64>,
+    /// The number of the location that it leads to.
+    generation: u64,
     moved: bool,
     /// The name that it has at the upstream, and whose name it should have.
     name: Rc<RefCell<Bytes>>,
@@ -113,6 +116,7 @@ impl Pinned {
         let (name, account, endpoint) = (line.name.clone(), account.clone(), line.endpoint.clone());
         let connected = line.connected.take();
         let id = connected.as_ref().and_then(|connected| connected.id);
+        let generation = connected.as_ref().map_or(0, |connected| connected.generation);
         // What was not greeted as it should be serves nobody else.
         let moved = connected.as_ref().is_some_and(|connected| connected.is_incomplete);
         let is_open = connected.is_some();
@@ -124,7 +128,8 @@ impl Pinned {
             tokio::task::spawn_local(keeper.run(connection));
         }
         let (queue, lane) = (lane.queue.clone(), Lane::Server(lane));
-        let pinned = Self { lane, queue, inbox, id, moved, name, account, ear: None, endpoint, _permit: permit };
+        let pinned =
+            Self { lane, queue, inbox, id, generation, moved, name, account, ear: None, endpoint, _permit: permit };
         if is_open {
             pinned.take_name(false);
         }
@@ -191,6 +196,33 @@ impl Pinned {
             pushes.extend_from_slice(&pushed);
             Ok(reply.whole())
         }
+    }
+
+    /// The reply to what waits over this connection. If the upstream moves meanwhile, the server here is asked to end the
+    /// wait: its reply is then what it has given already, or an error, `UNBLOCKED`, after which it will give nothing. Of a
+    /// node of a cluster, others say where a wait goes on.
+    pub fn unless_moved<T>(&self, reply: impl Future<Output = T>) -> impl Future<Output = T> {
+        let (endpoint, inbox, generation, id) = (self.endpoint.clone(), self.inbox.clone(), self.generation, self.id);
+        async move {
+            if endpoint.node_name().is_some() {
+                return reply.await;
+            }
+            inbox.with(|state| state.waits = true);
+            let mut reply = pin!(reply);
+            let come = tokio::select! {
+                biased;
+                come = &mut reply => come,
+                () = endpoint.end_wait_before(generation, id) => reply.await,
+            };
+            inbox.with(|state| state.waits = false);
+            come
+        }
+    }
+
+    /// True when a wait that has ended with this reply goes on where the upstream is now.
+    pub(super) fn is_ended_by_move(&self, reply: &[u8]) -> bool {
+        let is_left = self.endpoint.node_name().is_none() && !self.endpoint.location.is_at(self.generation);
+        is_left && reply.starts_with(b"-UNBLOCKED")
     }
 
     /// One request, one reply.

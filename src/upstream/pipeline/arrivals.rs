@@ -104,6 +104,11 @@ impl Arrivals {
         self.owner = Some(owner);
     }
 
+    /// True when the one client of the connection waits there for what may never come.
+    pub(super) fn wait_there(&self) -> bool {
+        self.inbox.as_ref().is_some_and(|inbox| inbox.with(|state| state.waits))
+    }
+
     /// True between frames, with nothing awaited.
     pub(super) fn is_clean(&self) -> bool {
         self.flights.is_empty() && self.incoming.is_empty() && !self.scanner.is_inside()

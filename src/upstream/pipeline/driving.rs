@@ -39,18 +39,19 @@ impl Connection {
     }
 
     /// Works until the connection ends, of one that is lent to a client, which asks itself how the upstream is. It
-    /// outlives a move of the upstream for as long as `grace`, unless its server is deposed.
+    /// outlives a move of the upstream for as long as `grace`. If its server is deposed, only what waits there does, so
+    /// that the server can end that.
     pub(crate) async fn drive_lent(&mut self, grace: Duration) -> Ended {
         let mut lookout = self.endpoint.location.lookout(self.generation);
         let mut ends = None;
         loop {
-            if lookout.is_deposed() {
+            if lookout.is_deposed() && !self.arrivals.wait_there() {
                 return Ended::Lost(deposed());
             }
             if lookout.has_moved() {
                 ends.get_or_insert_with(|| Box::pin(tokio::time::sleep(grace)));
             }
-            self.is_held = lookout.is_held();
+            self.is_held = lookout.is_held() || lookout.is_deposed();
             let over = async {
                 match &mut ends {
                     Some(over) => over.await,

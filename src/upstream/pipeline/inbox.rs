@@ -40,6 +40,8 @@ pub(crate) struct State {
     pub(crate) proto: Proto,
     /// The upstream's id of the connection to which invalidations go, and the id of its client here.
     redirect: Option<(i64, u64)>,
+    /// The client waits for one reply that may never come, which is all that is under way.
+    pub(crate) waits: bool,
     /// The client gave the connection back.
     pub(crate) retired: bool,
     client: Option<Waker>,

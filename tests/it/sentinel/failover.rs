@@ -73,6 +73,28 @@ fn what_is_written_during_a_failover_in_order_is_not_lost() {
 }
 
 #[test]
+fn who_waits_at_a_master_waits_on_at_the_next_one() {
+    let group = Group::start();
+    let sidecar = before(&group).start();
+    let (mut waiting, mut reading, mut wire) = (sidecar.wire(), sidecar.wire(), sidecar.wire());
+    assert!(wire.ask("XADD log 5-0 f 1").starts_with('$'));
+    let (before, mut old) = (group.master(), Wire::tcp(group.master()));
+    waiting.send(&line("BLPOP queue 60"));
+    reading.send(&line("XREAD BLOCK 0 STREAMS log $"));
+    until("they wait", || old.ask("INFO clients").contains("blocked_clients:2"));
+    group.fail_over();
+    assert_ne!(group.master(), before);
+    let mut new = Wire::tcp(group.master());
+    until("they wait there", || new.ask("INFO clients").contains("blocked_clients:2"));
+    assert!(old.ask("INFO clients").contains("blocked_clients:0"));
+    assert_eq!(wire.ask("RPUSH queue x y"), ":2\r\n");
+    assert_eq!(waiting.frame(), array(&["queue", "x"]));
+    assert_eq!(waiting.ask("LLEN queue"), ":1\r\n");
+    assert!(wire.ask("XADD log 6-0 f 2").starts_with('$'));
+    assert!(String::from_utf8_lossy(&reading.frame()).contains("6-0"));
+}
+
+#[test]
 fn a_master_that_dies_is_replaced_and_nobody_has_to_connect_again() {
     let mut group = Group::start();
     let sidecar = before(&group).start();
@@ -175,7 +197,8 @@ fn a_reload_leads_from_one_server_to_a_group_and_back() {
     let alone = Redis::start();
     let urls = [alone.url(), group.url(), alone.url()];
     let sidecar = Sidecar::builder().config(&config(&urls[0])).start();
-    let mut wire = sidecar.wire();
+    let (mut wire, mut waiting) = (sidecar.wire(), sidecar.wire());
+    waiting.send(&line("BLPOP queue 60"));
     for (i, url) in urls.iter().enumerate() {
         reload(&sidecar, &config(url));
         let key = format!("key:{i}");
@@ -184,7 +207,10 @@ fn a_reload_leads_from_one_server_to_a_group_and_back() {
             assert_eq!(wire.ask(&format!("SET {key} 1")), "+OK\r\n");
             place.wire().ask(&format!("EXISTS {key}")) == ":1\r\n"
         });
+        until("who waits does so there", || place.wire().ask("INFO clients").contains("blocked_clients:1"));
     }
+    assert_eq!(wire.ask("RPUSH queue x"), ":1\r\n");
+    assert_eq!(waiting.frame(), array(&["queue", "x"]));
 }
 
 #[test]
