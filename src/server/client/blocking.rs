@@ -112,8 +112,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         }
     }
 
-    /// Where a request goes that a node of a cluster, or a server that is not the upstream any more, has not carried out;
-    /// one whose connection to a node was lost, only if it reads.
+    /// Where a request goes that a node of a cluster, or a server that is not the upstream any more, has not carried
+    /// out; one whose connection to a node was lost, only if it reads.
     fn onward(&self, pinned: &Pinned, request: &OwnedRequest, waited: &Waited) -> Option<Onward> {
         match waited {
             Waited::Ended(Ok(reply)) => self.services.upstream.onward(pinned, reply),

@@ -6,12 +6,12 @@ use std::time::Duration;
 use super::Endpoint;
 use super::asking::open;
 
-/// A request may still be on its way when its wait is to end: it is asked for again after so long.
+/// A request may still be on its way when its wait is to end: that is asked for again after so long.
 const AGAIN: Duration = Duration::from_millis(50);
 
 impl Endpoint {
-    /// Once the upstream has moved away from the location of this number, asks the server there to end what waits on its
-    /// connection `id`, until that has ended. Returns if the server cannot be asked.
+    /// Once the upstream has moved away from the location of this number, asks the server there to end what waits on
+    /// its connection `id`, until that has ended. Returns if the server cannot be asked.
     ///
     /// Source: <https://redis.io/docs/latest/commands/client-unblock/>
     pub(in crate::upstream) async fn end_wait_before(&self, generation: u64, id: Option<i64>) {

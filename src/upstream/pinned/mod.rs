@@ -198,9 +198,9 @@ impl Pinned {
         }
     }
 
-    /// The reply to what waits over this connection. If the upstream moves meanwhile, the server here is asked to end the
-    /// wait: its reply is then what it has given already, or an error, `UNBLOCKED`, after which it will give nothing. Of a
-    /// node of a cluster, others say where a wait goes on.
+    /// The reply to what waits over this connection. If the upstream moves meanwhile, the server here is asked to end
+    /// the wait: its reply is then what it has given already, or an error, `UNBLOCKED`, after which it will give
+    /// nothing. Of a node of a cluster, others say where a wait goes on.
     pub fn unless_moved<T>(&self, reply: impl Future<Output = T>) -> impl Future<Output = T> {
         let (endpoint, inbox, generation, id) = (self.endpoint.clone(), self.inbox.clone(), self.generation, self.id);
         async move {
