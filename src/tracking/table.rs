@@ -96,8 +96,13 @@ impl Shard {
         self.keys.find_mut(hash, |slot| *slot.key == *key).map(|slot| &mut **slot)
     }
 
-    fn remove(&mut self, hash: u64, key: &[u8]) -> Option<Taken> {
-        let (slot, _) = self.keys.find_entry(hash, |slot| *slot.key == *key).ok()?.remove();
+    /// Removes a key of which this is true.
+    fn remove_if(&mut self, hash: u64, key: &[u8], is_meant: impl FnOnce(&Slot) -> bool) -> Option<Taken> {
+        let found = self.keys.find_entry(hash, |slot| *slot.key == *key).ok()?;
+        if !is_meant(found.get()) {
+            return None;
+        }
+        let (slot, _) = found.remove();
         self.bytes -= slot.cost();
         Some(slot.taken())
     }
@@ -195,10 +200,7 @@ impl Table {
     fn take_if(&self, key: &[u8], is_meant: impl FnOnce(&Slot) -> bool) -> Option<Readers> {
         let (hash, mut shard) = self.shard(key);
         let before = (shard.keys.len(), shard.bytes);
-        if !is_meant(shard.get(hash, key)?) {
-            return None;
-        }
-        let (_, readers) = shard.remove(hash, key)?;
+        let (_, readers) = shard.remove_if(hash, key, is_meant)?;
         self.note(before, &shard);
         Some(readers)
     }

@@ -25,6 +25,7 @@ pub use endpoint::private_server::{NoServer, PrivateServer};
 pub use endpoint::replicas::ReplicaTask;
 pub use endpoint::sentinel::SentinelTask;
 pub use endpoint::topology::Topology;
+pub use endpoint::waits::{UNBLOCK_AGAIN, is_unblocked};
 pub use endpoint::walk::{Held, KeyServer, Owners};
 pub use endpoint::{Endpoint, LONGEST_PAUSE, Transaction};
 pub use hub::{Ceased, Confirmed, Hub, Membership, Owner, Subscriber};

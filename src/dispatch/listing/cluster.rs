@@ -123,7 +123,7 @@ pub(super) fn page(services: &Services, session: &mut Session, request: &Request
             });
         };
         let reply = asked.whole().await?;
-        let next = match read(&reply) {
+        let (behind, keys) = match read(&reply) {
             Some((next @ 1.., keys)) => {
                 return Ok(desk.page(Some(Place::Master(tour, there, next)), cursor, &keys).into());
             }
@@ -132,7 +132,6 @@ pub(super) fn page(services: &Services, session: &mut Session, request: &Request
             None if tour.still_there(&desk.lane, there) > there => (there + 1, Vec::new()),
             None => return Ok(reply.into()),
         };
-        let (behind, keys) = next;
         let at = tour.still_there(&desk.lane, behind);
         let next = match tour.stop(at) {
             Some(_) => Some(Place::Master(tour, at, 0)),

@@ -136,22 +136,27 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     /// A request waits until its mapping has changed over to another mode, or the nodes that it is for are known. Then
     /// it is looked at again.
     pub(super) async fn hold(&mut self, held: Held, request: &OwnedRequest) -> Result<(), End> {
-        if held == Held::Nodes {
-            let services = self.services.clone();
-            self.connection.meanwhile(services.upstream.nodes_known()).await?;
-            self.session.awaited_nodes = Some(Instant::now());
-            self.put_back(request);
-            return Ok(());
+        match held {
+            Held::Mode => self.mode_changed().await?,
+            Held::Nodes => {
+                let services = self.services.clone();
+                self.connection.meanwhile(services.upstream.nodes_known()).await?;
+                self.session.awaited_nodes = Some(Instant::now());
+            }
         }
+        self.put_back(request);
+        Ok(())
+    }
+
+    /// Waits until a mapping has changed over to another mode.
+    async fn mode_changed(&mut self) -> Result<(), End> {
         let changed = self.services.router.modes.changed();
         let changed = async {
             changed.await;
             // Where that was given up, the worker must come to the edition that says so.
             tokio::task::yield_now().await;
         };
-        self.connection.meanwhile(changed).await?;
-        self.put_back(request);
-        Ok(())
+        self.connection.meanwhile(changed).await
     }
 
     /// A client is in another group when the upstream has agreed.

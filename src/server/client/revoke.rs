@@ -18,19 +18,18 @@ use crate::route::{Refusal, Route};
 use crate::session::Rules;
 use crate::telemetry::refusals::Who;
 use crate::transaction::Transaction;
-use crate::upstream::Lost;
+use crate::upstream::{Lost, UNBLOCK_AGAIN, is_unblocked};
 
 /// A request may still be on its way to the upstream when its wait is to end, so the end is requested up to so many
-/// times, with this pause between.
+/// times.
 const ATTEMPTS: usize = 40;
-const AGAIN: Duration = Duration::from_millis(50);
 /// Where the upstream cannot be asked to end a wait, an element that it has already given has so long to arrive.
 const ON_ITS_WAY: Duration = Duration::from_secs(1);
 
 /// The result of a wait that was to be ended.
 fn given(reply: Option<Result<Bytes, Lost>>, refusal: Refusal) -> Waited {
     match reply {
-        Some(Ok(reply)) if !reply.starts_with(b"-UNBLOCKED") => Waited::Ended(Ok(reply)),
+        Some(Ok(reply)) if !is_unblocked(&reply) => Waited::Ended(Ok(reply)),
         _ => Waited::Revoked(refusal),
     }
 }
@@ -166,7 +165,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
                 biased;
                 reply = &mut reply => return Ok(given(Some(reply), refusal)),
                 end = self.connection.left() => return at_last(reply, Instant::now(), end).await.map(Waited::Ended),
-                () = tokio::time::sleep(AGAIN) => {}
+                () = tokio::time::sleep(UNBLOCK_AGAIN) => {}
             }
         }
         Ok(given(at_last(reply, Instant::now() + ON_ITS_WAY, End::Left).await.ok(), refusal))
@@ -190,13 +189,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
                     told = asked.whole() => told.ok().filter(|told| told.starts_with(b":"))?,
                 };
                 // It has ended, or it has not come to the upstream yet.
-                if let Ok(reply) = tokio::time::timeout(AGAIN, &mut reply).await {
+                if let Ok(reply) = tokio::time::timeout(UNBLOCK_AGAIN, &mut reply).await {
                     return Some(reply);
                 }
             }
         };
         match tokio::time::timeout(ON_ITS_WAY, ending).await {
-            Ok(Some(Ok(reply))) if !reply.starts_with(b"-UNBLOCKED") => Ok(Waited::Ended(Ok(reply))),
+            Ok(Some(Ok(reply))) if !is_unblocked(&reply) => Ok(Waited::Ended(Ok(reply))),
             _ => Err(End::Draining),
         }
     }

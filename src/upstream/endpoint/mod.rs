@@ -27,7 +27,7 @@ mod tls;
 pub(super) mod topology;
 mod url;
 mod version;
-mod waits;
+pub(super) mod waits;
 pub(super) mod walk;
 
 use std::sync::Arc;

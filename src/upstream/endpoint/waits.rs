@@ -7,7 +7,13 @@ use super::Endpoint;
 use super::asking::open;
 
 /// A request may still be on its way when its wait is to end: that is asked for again after so long.
-const AGAIN: Duration = Duration::from_millis(50);
+pub const UNBLOCK_AGAIN: Duration = Duration::from_millis(50);
+
+/// True of the reply to a request whose wait was ended: it has been given nothing.
+#[must_use]
+pub fn is_unblocked(reply: &[u8]) -> bool {
+    reply.starts_with(b"-UNBLOCKED")
+}
 
 impl Endpoint {
     /// Once the upstream has moved away from the location of this number, asks the server there to end what waits on
@@ -21,7 +27,7 @@ impl Endpoint {
         let mut unblock = redis::cmd("CLIENT");
         unblock.arg("UNBLOCK").arg(id).arg("ERROR");
         while unblock.query_async::<i64>(&mut questions).await.is_ok() {
-            tokio::time::sleep(AGAIN).await;
+            tokio::time::sleep(UNBLOCK_AGAIN).await;
         }
     }
 }

@@ -23,6 +23,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::endpoint::Endpoint;
 use super::endpoint::greeting::NAME;
 use super::endpoint::group::Group;
+use super::endpoint::waits::is_unblocked;
 use super::pipeline::account::Account;
 use super::pipeline::batch::{Batch, Expect};
 use super::pipeline::connection::{Connection, Ended};
@@ -222,7 +223,7 @@ impl Pinned {
     /// True when a wait that has ended with this reply goes on where the upstream is now.
     pub(super) fn is_ended_by_move(&self, reply: &[u8]) -> bool {
         let is_left = self.endpoint.node_name().is_none() && !self.endpoint.location.is_at(self.generation);
-        is_left && reply.starts_with(b"-UNBLOCKED")
+        is_left && is_unblocked(reply)
     }
 
     /// One request, one reply.

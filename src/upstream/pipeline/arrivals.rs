@@ -105,7 +105,7 @@ impl Arrivals {
     }
 
     /// True when the one client of the connection waits there for what may never come.
-    pub(super) fn wait_there(&self) -> bool {
+    pub(super) fn is_waited_on(&self) -> bool {
         self.inbox.as_ref().is_some_and(|inbox| inbox.with(|state| state.waits))
     }
 

@@ -45,7 +45,7 @@ impl Connection {
         let mut lookout = self.endpoint.location.lookout(self.generation);
         let mut ends = None;
         loop {
-            if lookout.is_deposed() && !self.arrivals.wait_there() {
+            if lookout.is_deposed() && !self.arrivals.is_waited_on() {
                 return Ended::Lost(deposed());
             }
             if lookout.has_moved() {
