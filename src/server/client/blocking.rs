@@ -81,7 +81,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
                 let fixed = self.unless_left(Duration::ZERO, from_here(&pinned, &asked)).await?;
                 asked = fixed.unwrap_or(asked);
             }
-            let reply = pinned.unless_moved(wait(&pinned, pin, asked.bytes()));
+            let may_go_on = pin != Pin::Wait && self.may_wait_elsewhere(&asked.view());
+            let reply = pinned.unless_moved(may_go_on, wait(&pinned, pin, asked.bytes()));
             let waited = self.waited(On::of(&pinned), request, Duration::ZERO, reply).await?;
             let Some(onward) = self.onward(&pinned, &asked, &waited) else {
                 self.end_blocking(pinned, request, waited);
@@ -122,6 +123,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             }
             Waited::Ended(Err(Lost)) | Waited::Revoked(_) => None,
         }
+    }
+
+    /// True of what has done nothing when its wait is ended, and asks the next server for the same. A read that begins
+    /// with the end of a stream asks for something else there.
+    fn may_wait_elsewhere(&self, request: &Request<'_>) -> bool {
+        let spec = self.services.upstream.lookup(request.arg(0), request.arg(1));
+        spec.is_some_and(|spec| spec.flags.blocking) && request.beginning_now().is_empty()
     }
 
     fn may_be_read_again(&self, request: &Request<'_>) -> bool {

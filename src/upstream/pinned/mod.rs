@@ -201,28 +201,27 @@ impl Pinned {
 
     /// The reply to what waits over this connection. If the upstream moves meanwhile, the server here is asked to end
     /// the wait: its reply is then what it has given already, or an error, `UNBLOCKED`, after which it will give
-    /// nothing. Of a node of a cluster, others say where a wait goes on.
-    pub fn unless_moved<T>(&self, reply: impl Future<Output = T>) -> impl Future<Output = T> {
+    /// nothing. Unless it `may_go_on` elsewhere, nobody is asked; nor of a node of a cluster, where others say that.
+    pub fn unless_moved<T>(&self, may_go_on: bool, reply: impl Future<Output = T>) -> impl Future<Output = T> {
         let (endpoint, inbox, generation, id) = (self.endpoint.clone(), self.inbox.clone(), self.generation, self.id);
         async move {
-            if endpoint.node_name().is_some() {
+            if !may_go_on || endpoint.node_name().is_some() {
                 return reply.await;
             }
             inbox.with(|state| state.waits = true);
             let mut reply = pin!(reply);
-            let come = tokio::select! {
+            tokio::select! {
                 biased;
                 come = &mut reply => come,
                 () = endpoint.end_wait_before(generation, id) => reply.await,
-            };
-            inbox.with(|state| state.waits = false);
-            come
+            }
         }
     }
 
     /// True when a wait that has ended with this reply goes on where the upstream is now.
     pub(super) fn is_ended_by_move(&self, reply: &[u8]) -> bool {
-        let is_left = self.endpoint.node_name().is_none() && !self.endpoint.location.is_at(self.generation);
+        let may_go_on = self.inbox.with(|state| state.waits);
+        let is_left = may_go_on && !self.endpoint.location.is_at(self.generation);
         is_left && is_unblocked(reply)
     }
 

@@ -104,9 +104,9 @@ impl Arrivals {
         self.owner = Some(owner);
     }
 
-    /// True when the one client of the connection waits there for what may never come.
+    /// True when what is under way may be ended by the server, to go on elsewhere. What was not sent is not under way.
     pub(super) fn is_waited_on(&self) -> bool {
-        self.inbox.as_ref().is_some_and(|inbox| inbox.with(|state| state.waits))
+        !self.flights.is_empty() && self.inbox.as_ref().is_some_and(|inbox| inbox.with(|state| state.waits))
     }
 
     /// True between frames, with nothing awaited.

@@ -40,7 +40,7 @@ pub(crate) struct State {
     pub(crate) proto: Proto,
     /// The upstream's id of the connection to which invalidations go, and the id of its client here.
     redirect: Option<(i64, u64)>,
-    /// The client waits for one reply that may never come, which is all that is under way.
+    /// The client has asked for one thing, for which it waits on elsewhere if this server ends the wait.
     pub(crate) waits: bool,
     /// The client gave the connection back.
     pub(crate) retired: bool,
