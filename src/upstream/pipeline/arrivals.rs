@@ -43,7 +43,7 @@ const BEHIND: usize = 16 << 20;
 const BULKY: usize = 1 << 20;
 
 thread_local! {
-    /// Room for what comes next.
+    /// Room for what comes next over the connections of single clients.
     static SPARE: Cell<BytesMut> = Cell::default();
 }
 
@@ -157,9 +157,10 @@ impl Arrivals {
         self.incoming.reserve(READ);
     }
 
-    /// A connection to which nothing comes keeps no room for it: there may be one for each client.
+    /// A client's own connection to which nothing comes keeps no room for it: there may be one for each client. Those
+    /// that all share are few and busy.
     fn give_room_back(&mut self) {
-        if self.incoming.is_empty() {
+        if self.kept.is_some() && self.incoming.is_empty() {
             SPARE.set(std::mem::take(&mut self.incoming));
         }
     }
